@@ -1,0 +1,87 @@
+"""The engine's public names, resolved on first use so that `import engine` loads neither torch nor a tokenizer."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.api import Engine as Engine
+    from engine.api import Generation as Generation
+    from engine.errors import CheckpointError as CheckpointError
+    from engine.errors import EngineClosedError as EngineClosedError
+    from engine.errors import EngineError as EngineError
+    from engine.errors import GenerationError as GenerationError
+    from engine.errors import LoadCancelledError as LoadCancelledError
+    from engine.errors import ModelError as ModelError
+    from engine.errors import ModelNotFoundError as ModelNotFoundError
+    from engine.errors import PlacementError as PlacementError
+    from engine.errors import ProfileError as ProfileError
+    from engine.errors import PromptError as PromptError
+    from engine.errors import RequestError as RequestError
+    from engine.errors import RequestTooLargeError as RequestTooLargeError
+    from engine.errors import UnsupportedModelError as UnsupportedModelError
+    from engine.events import Event as Event
+    from engine.events import Failed as Failed
+    from engine.events import Finished as Finished
+    from engine.events import LoadProgress as LoadProgress
+    from engine.events import Message as Message
+    from engine.events import ModelInfo as ModelInfo
+    from engine.events import PrefillProgress as PrefillProgress
+    from engine.events import Queued as Queued
+    from engine.events import Score as Score
+    from engine.events import StepStats as StepStats
+    from engine.events import TextDelta as TextDelta
+    from engine.events import TokenLogprob as TokenLogprob
+    from engine.events import Usage as Usage
+    from engine.profile import Profile as Profile
+    from engine.sampling import SamplingParams as SamplingParams
+
+_HOME = {
+    "api": ("Engine", "Generation"),
+    "errors": (
+        "CheckpointError",
+        "EngineClosedError",
+        "EngineError",
+        "GenerationError",
+        "LoadCancelledError",
+        "ModelError",
+        "ModelNotFoundError",
+        "PlacementError",
+        "ProfileError",
+        "PromptError",
+        "RequestError",
+        "RequestTooLargeError",
+        "UnsupportedModelError",
+    ),
+    "events": (
+        "Event",
+        "Failed",
+        "Finished",
+        "LoadProgress",
+        "Message",
+        "ModelInfo",
+        "PrefillProgress",
+        "Queued",
+        "Score",
+        "StepStats",
+        "TextDelta",
+        "TokenLogprob",
+        "Usage",
+    ),
+    "profile": ("Profile",),
+    "sampling": ("SamplingParams",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'engine' has no attribute {name!r}")
+    return getattr(import_module(f"engine.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_MODULE_OF)

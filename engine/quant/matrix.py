@@ -1,0 +1,57 @@
+"""A weight matrix as it lies in memory, in any format. Knows no checkpoint and no kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+
+
+class Format(Enum):
+    """How a matrix's values are stored. int8 and int4 join here when they are built."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    FP8 = "fp8"  # e4m3 with one float32 scale per block of `block` values
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """y = x @ W^T with W of (out, in). `scale` is None but for FP8: (ceil(out / block[0]), ceil(in / block[1])) float32."""
+
+    format: Format
+    data: torch.Tensor  # (out, in) in the format's dtype
+    scale: torch.Tensor | None = None
+    block: tuple[int, int] = (128, 128)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.data.shape[0], self.data.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes really held, scales included."""
+        return self.data.nbytes + (0 if self.scale is None else self.scale.nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixStack:
+    """E matrices of one shape in one allocation: the routed experts' gate, up or down of a layer."""
+
+    format: Format
+    data: torch.Tensor  # (E, out, in)
+    scale: torch.Tensor | None = None  # (E, ceil(out / block[0]), ceil(in / block[1]))
+    block: tuple[int, int] = (128, 128)
+
+    def __len__(self) -> int:
+        return int(self.data.shape[0])
+
+    def __getitem__(self, index: int) -> Matrix:
+        scale = None if self.scale is None else self.scale[index]
+        return Matrix(self.format, self.data[index], scale, self.block)
+
+    @property
+    def nbytes(self) -> int:
+        return self.data.nbytes + (0 if self.scale is None else self.scale.nbytes)
