@@ -64,7 +64,8 @@ class TextDelta:
     num_tokens: int
     time: float  # time.monotonic() at the end of the step
     kind: TextKind = "answer"
-    logprobs: tuple[TokenLogprob, ...] = ()
+    token_ids: tuple[int, ...] = ()  # the tokens behind this delta, the end-of-turn token included
+    logprobs: tuple[TokenLogprob, ...] = ()  # one a token when they were asked for
 
 
 @dataclass(frozen=True, slots=True)
