@@ -33,18 +33,16 @@ class Telemetry:
         self._steps.append(_Step(time.monotonic(), seconds, prefill_tokens, decode_tokens))
         self.num_steps += 1
         self.last_seconds = seconds
-        self._forget()
-
-    def _forget(self) -> None:
         horizon = time.monotonic() - self._window
-        while self._steps and self._steps[0].end < horizon:
+        while self._steps[0].end < horizon:
             self._steps.popleft()
 
     def rates(self) -> tuple[float | None, float | None]:
-        """(decode tok/s, prefill tok/s) over the window."""
-        self._forget()
-        decode = [s for s in self._steps if s.decode_tokens]
-        prefill = [s for s in self._steps if s.prefill_tokens]
+        """(decode tok/s, prefill tok/s) over the window. May be called from any thread: copying a deque is one step."""
+        horizon = time.monotonic() - self._window
+        recent = [s for s in tuple(self._steps) if s.end >= horizon]
+        decode = [s for s in recent if s.decode_tokens]
+        prefill = [s for s in recent if s.prefill_tokens]
         return (
             _rate(sum(s.decode_tokens for s in decode), sum(s.seconds for s in decode)),
             _rate(sum(s.prefill_tokens for s in prefill), sum(s.seconds for s in prefill)),

@@ -1,0 +1,308 @@
+"""The engine as a front end uses it: open a model, submit requests, read events, close. Wiring only.
+
+    with Engine.open("nano", read_profile(find_profile("nano-cpu"))) as engine:
+        for event in engine.submit([Message("user", "Hello")]):
+            ...
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from queue import Empty
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from engine.errors import CheckpointError, EngineError, PlacementError, PromptError, UnsupportedModelError
+from engine.events import Event, Failed, Finished, LoadProgress, Message, ModelInfo, Score, StepStats
+from engine.hardware import available_memory, usable_cores
+from engine.kernels.eager import EagerKernels
+from engine.model.cache import LatentCache
+from engine.model.config import ModelConfig
+from engine.model.deepseek_v3 import DeepseekV3
+from engine.profile import Profile
+from engine.runtime.defaults import resolve
+from engine.runtime.job import AnswerText, Job
+from engine.runtime.loop import EngineLoop
+from engine.runtime.runner import Runner
+from engine.runtime.sampler import Sampler
+from engine.sampling import ResolvedSampling, SamplingParams
+from engine.scheduler.request import Request
+from engine.scheduler.scheduler import Scheduler
+from engine.text.stop import StopFinder
+from engine.text.tokenizer import Tokenizer
+from engine.weights.checkpoint import Checkpoint
+from engine.weights.loader import load
+from engine.weights.locate import find_model
+from engine.weights.placement import place
+
+PAGE_TOKENS = 16  # tokens per page of the latent cache: what prefix reuse is rounded down to
+
+_DTYPE = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp32": torch.float32, "bf16": torch.bfloat16}
+_NO_SAMPLING = ResolvedSampling(1, 0.0, 0, 1.0, 0.0, 1.0, 0, (), None, True)
+
+
+class Generation:
+    """A running answer. Every method may be called from any thread."""
+
+    def __init__(self, job: Job, loop: EngineLoop, prompt_ids: Sequence[int]) -> None:
+        self._job = job
+        self._loop = loop
+        self._ended = False
+        self.prompt_ids = tuple(prompt_ids)
+
+    def drain(self) -> list[Event]:
+        """Every event since the last call, in order, without blocking; the last of all is Finished or Failed."""
+        events: list[Event] = []
+        while True:
+            try:
+                events.append(self._job.outbox.get_nowait())
+            except Empty:
+                break
+        self._ended |= any(isinstance(event, Finished | Failed) for event in events)
+        return events
+
+    def wait(self, timeout: float | None = None) -> list[Event]:
+        """Like drain, but blocks until at least one event is there or `timeout` seconds have passed."""
+        if self._ended:
+            return []
+        try:
+            first = self._job.outbox.get(timeout=timeout)
+        except Empty:
+            return []
+        self._ended |= isinstance(first, Finished | Failed)
+        return [first, *self.drain()]
+
+    def __iter__(self) -> Iterator[Event]:
+        """Events as they come, up to and with the last."""
+        while not self._ended:
+            yield from self.wait()
+
+    def cancel(self) -> None:
+        """Stop at the next step; the text so far stays. Idempotent."""
+        self._loop.cancel(self._job.request_id)
+
+
+class Engine:
+    """A loaded model and the thread that runs it. Made by `Engine.open`."""
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        profile: Profile,
+        checkpoint: Checkpoint,
+        tokenizer: Tokenizer | EngineError,
+        loop: EngineLoop,
+        scheduler: Scheduler,
+    ) -> None:
+        self.info = info
+        self.profile = profile
+        self._checkpoint = checkpoint
+        self._tokenizer_or_error = tokenizer
+        self._loop = loop
+        self._scheduler = scheduler
+        self._request_ids = itertools.count(1)
+
+    @classmethod
+    def open(
+        cls,
+        model: str | Path,
+        profile: Profile | None = None,
+        *,
+        on_progress: Callable[[LoadProgress], None] = lambda progress: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Self:
+        """Load `model` (a folder, a built model's name or a cached hub id) as `profile` says; blocks until it can answer.
+
+        Without a profile: native weights, float32 arithmetic. Raises ModelError, PlacementError, LoadCancelledError.
+        """
+        profile = profile if profile is not None else Profile()
+        on_progress(LoadProgress("reading the checkpoint's index"))
+        checkpoint = Checkpoint.open(find_model(str(model)))
+        config = checkpoint.config
+        placement = place(checkpoint, profile)
+        num_blocks = math.ceil(profile.cache_lens / PAGE_TOKENS)
+        kv_dtype = _DTYPE[profile.compute if profile.kv_precision == "auto" else profile.kv_precision]
+        _check_memory(sum(placement.bytes_by_tier.values()), _cache_bytes(config, num_blocks, kv_dtype), profile)
+        tokenizer = _open_tokenizer(checkpoint.path)
+        threads = profile.threads if profile.threads is not None else _default_threads()
+        torch.set_num_threads(threads)
+        weights = load(checkpoint, placement, on_progress, cancelled)
+        on_progress(LoadProgress("preparing the cache"))
+        cache = LatentCache(config.num_hidden_layers, num_blocks, PAGE_TOKENS, config.latent_dim, kv_dtype)
+        network = DeepseekV3(config, weights.parameters, EagerKernels(_DTYPE[profile.compute]))
+        context = min(config.max_position_embeddings, num_blocks * PAGE_TOKENS)
+        scheduler = Scheduler(num_blocks, PAGE_TOKENS, profile.max_batch_size, profile.chunk_size, context)
+        limit = config.vocab_size
+        if isinstance(tokenizer, Tokenizer):
+            limit = min(limit, tokenizer.num_ids)
+        loop = EngineLoop(
+            scheduler,
+            Runner(network, cache, Sampler(limit), PAGE_TOKENS),
+            _base_stats(num_blocks, weights.bytes_by_tier, cache.nbytes),
+            on_start=lambda: torch.set_num_threads(threads),  # OpenMP keeps the number per calling thread
+        )
+        loop.start()
+        notes = [*checkpoint.notes, *([str(tokenizer)] if isinstance(tokenizer, EngineError) else [])]
+        info = ModelInfo(
+            name=str(config.metadata.get("name") or checkpoint.name),
+            path=str(checkpoint.path),
+            architecture="DeepseekV3ForCausalLM",
+            num_parameters=checkpoint.num_parameters,
+            num_layers=config.num_hidden_layers,
+            context_tokens=context,
+            profile_name=profile.name,
+            max_new_tokens=profile.max_new_tokens,
+            notes=tuple(notes),
+            metadata=config.metadata,
+        )
+        return cls(info, profile, checkpoint, tokenizer, loop, scheduler)
+
+    def submit(
+        self, prompt: Sequence[Message] | Sequence[int], params: SamplingParams | None = None
+    ) -> Generation:
+        """Begin an answer to `prompt`: messages, which go through the checkpoint's template, or token ids as they are.
+
+        RequestTooLargeError at once when it can never fit; PromptError when the template refuses; EngineClosedError.
+        """
+        params = params if params is not None else SamplingParams()
+        ids = self._prompt_ids(prompt)
+        resolved = resolve(
+            params,
+            self.profile.sampling,
+            self._checkpoint.generation_config,
+            self.profile.max_new_tokens,
+            self.info.context_tokens - len(ids),
+        )
+        stop_ids = frozenset() if resolved.ignore_eos else frozenset(self._checkpoint.config.eos_token_ids)
+        request = Request(next(self._request_ids), ids, resolved.max_new_tokens, stop_ids)
+        job = Job(request.request_id, ids, resolved, self._answer_text(ids, resolved))
+        return self._start(job, request)
+
+    def score(self, ids: Sequence[int]) -> Score:
+        """Log-probabilities of `ids` under the model; blocks. The generation config and sampling play no part."""
+        started = time.monotonic()
+        ids = self._checked_ids(ids)
+        request = Request(next(self._request_ids), ids, 0, frozenset(), score=True)
+        job = Job(request.request_id, ids, _NO_SAMPLING, None, score=True)
+        last = list(self._start(job, request))[-1]
+        if isinstance(last, Failed):
+            raise EngineError(last.message)
+        logprobs = tuple(job.score_logprobs)
+        mean = sum(logprobs) / len(logprobs) if logprobs else 0.0
+        return Score(len(ids), logprobs, tuple(job.score_argmax), math.exp(-mean), time.monotonic() - started)
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens of the prompt these messages become, template included."""
+        return len(self._tokenizer.encode_chat(messages))
+
+    def count_text_tokens(self, text: str) -> int:
+        """Tokens of a bare text."""
+        return len(self._tokenizer.encode_text(text))
+
+    def stats(self) -> StepStats:
+        """The latest step."""
+        return self._loop.stats()
+
+    def close(self) -> None:
+        """Fail what still runs, end the thread. Idempotent."""
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def _tokenizer(self) -> Tokenizer:
+        if isinstance(self._tokenizer_or_error, EngineError):
+            raise self._tokenizer_or_error
+        return self._tokenizer_or_error
+
+    def _prompt_ids(self, prompt: Sequence[Message] | Sequence[int]) -> tuple[int, ...]:
+        messages = [part for part in prompt if isinstance(part, Message)]
+        if messages and len(messages) == len(prompt):
+            return tuple(self._tokenizer.encode_chat(messages))
+        if messages:
+            raise PromptError("a prompt is either messages or token ids; this one mixes both")
+        return self._checked_ids([part for part in prompt if not isinstance(part, Message)])
+
+    def _checked_ids(self, ids: Sequence[int]) -> tuple[int, ...]:
+        size = self._checkpoint.config.vocab_size
+        for position, token in enumerate(ids):
+            if not 0 <= token < size:
+                raise PromptError(f"token id {token} at position {position}: the model knows ids 0 to {size - 1}")
+        return tuple(ids)
+
+    def _answer_text(self, prompt_ids: Sequence[int], params: ResolvedSampling) -> AnswerText | None:
+        """None without a tokenizer: a prompt of ids then gets its answer as ids."""
+        if isinstance(self._tokenizer_or_error, EngineError):
+            return None
+        tokenizer = self._tokenizer_or_error
+        return AnswerText(
+            tokenizer.detokenizer(), tokenizer.thinking_splitter(prompt_ids), StopFinder(params.stop)
+        )
+
+    def _start(self, job: Job, request: Request) -> Generation:
+        self._scheduler.check_fits(request)  # constants only, so any thread may ask
+        self._loop.submit(job, request)
+        return Generation(job, self._loop, job.prompt_ids)
+
+
+def _open_tokenizer(folder: Path) -> Tokenizer | EngineError:
+    """A checkpoint without a usable tokenizer can still be scored and fed with ids; messages then raise this error."""
+    try:
+        return Tokenizer.open(folder)
+    except (CheckpointError, UnsupportedModelError) as error:
+        return error
+
+
+def _default_threads() -> int:
+    """All cores; above two, one is left to the interface."""
+    cores = usable_cores()
+    return cores if cores <= 2 else cores - 1
+
+
+def _cache_bytes(config: ModelConfig, num_blocks: int, dtype: torch.dtype) -> int:
+    return config.num_hidden_layers * num_blocks * PAGE_TOKENS * config.latent_dim * dtype.itemsize
+
+
+def _check_memory(weights_bytes: int, cache_bytes: int, profile: Profile) -> None:
+    memory = available_memory()
+    needed = weights_bytes + cache_bytes
+    if needed > memory.available_bytes:
+        raise PlacementError(
+            f"profile {profile.name} needs {needed / 2**30:.1f} GiB of RAM (weights {weights_bytes / 2**30:.1f}, cache "
+            f"{cache_bytes / 2**30:.1f}), {memory.available_bytes / 2**30:.1f} GiB are free (limit: {memory.limit_source}); "
+            "close other programs, lower cache_lens, or take a profile with a smaller precision"
+        )
+
+
+def _base_stats(num_blocks: int, weights_bytes: dict[str, int], kv_bytes: int) -> StepStats:
+    return StepStats(
+        num_steps=0,
+        num_running=0,
+        num_waiting=0,
+        kv_pages_used=0,
+        kv_pages_total=num_blocks,
+        kv_page_tokens=PAGE_TOKENS,
+        kv_pages_reusable=0,
+        prefix_hit_tokens=0,
+        prefix_query_tokens=0,
+        num_preemptions=0,
+        decode_tokens_per_s=None,
+        prefill_tokens_per_s=None,
+        weights_bytes=weights_bytes,
+        kv_bytes=kv_bytes,
+    )

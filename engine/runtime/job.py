@@ -1,0 +1,182 @@
+"""One submitted request as the engine thread sees it: its clock, its text and its way out. Knows no scheduler.
+
+A Job turns tokens into events. Emitting never blocks, and a slow reader never stalls a step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+from engine.events import (
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    PrefillProgress,
+    Queued,
+    TextDelta,
+    TextKind,
+    TokenLogprob,
+    Usage,
+)
+from engine.sampling import ResolvedSampling
+from engine.text.detokenizer import Detokenizer
+from engine.text.stop import StopFinder
+from engine.text.thinking import ThinkingSplitter
+
+
+@dataclass(slots=True)
+class Clock:
+    """When things happened, in time.monotonic() seconds; None: not yet."""
+
+    submitted: float = field(default_factory=time.monotonic)
+    started: float | None = None  # the first step that computed a token of the request
+    first_token: float | None = None
+    last_token: float | None = None
+
+
+class AnswerText:
+    """From token ids to (kind, text): detokenizer, thinking splitter, stop strings, in this order."""
+
+    def __init__(self, detokenizer: Detokenizer, splitter: ThinkingSplitter | None, stop: StopFinder) -> None:
+        self._detokenizer = detokenizer
+        self._splitter = splitter
+        self._stop = stop
+        self.kind: TextKind = "answer" if splitter is None else splitter.kind
+
+    def push(self, token_id: int) -> tuple[list[tuple[TextKind, str]], bool]:
+        """(pieces of text that are certain now, whether a stop string was met)."""
+        pieces: list[tuple[TextKind, str]] = []
+        if self._splitter is not None and self._splitter.switches(token_id):
+            if tail := self._close_part():
+                pieces.append((self.kind, tail))
+            self.kind = self._splitter.push(token_id)
+            return pieces, False
+        text, stopped = self._stop.push(self._detokenizer.push([token_id]))
+        if text:
+            pieces.append((self.kind, text))
+        return pieces, stopped
+
+    def _close_part(self) -> str:
+        """What is held back when thinking turns into the answer or the answer ends."""
+        text, stopped = self._stop.push(self._detokenizer.flush())
+        return text if stopped else text + self._stop.flush()
+
+    def flush(self) -> list[tuple[TextKind, str]]:
+        """What is still held back at the end."""
+        tail = self._close_part()
+        return [(self.kind, tail)] if tail else []
+
+
+class Job:
+    """One request: constant inputs, a clock, counters, and the queue its reader drains."""
+
+    def __init__(
+        self,
+        request_id: int,
+        prompt_ids: Sequence[int],
+        params: ResolvedSampling,
+        text: AnswerText | None,
+        score: bool = False,
+    ) -> None:
+        self.request_id = request_id
+        self.prompt_ids = tuple(prompt_ids)
+        self.params = params
+        self.score = score
+        self.outbox: SimpleQueue[Event] = SimpleQueue()
+        self.clock = Clock()
+        self.history: list[int] = list(prompt_ids)  # prompt and output, for the repetition penalty
+        self.num_cached = 0
+        self.num_output = 0
+        self.score_logprobs: list[float] = []
+        self.score_argmax: list[int] = []
+        self._text = text
+        self._num_thinking = 0
+        self._pending_ids: list[int] = []  # tokens whose text is still held back
+        self._pending_logprobs: list[TokenLogprob] = []
+        self._last_notice: Queued | PrefillProgress | None = None
+
+    def notice(self, event: Queued | PrefillProgress) -> None:
+        """Emit a progress event unless it is the same as the last one."""
+        if event != self._last_notice:
+            self._last_notice = event
+            self.outbox.put(event)
+
+    def token(self, token_id: int, logprob: TokenLogprob | None, is_end: bool) -> bool:
+        """Take the next token of the answer; True when a stop string ends the answer here.
+
+        `is_end`: the end-of-turn token, which is counted and has no text.
+        """
+        now = time.monotonic()
+        if self.clock.first_token is None:
+            self.clock.first_token = now
+        self.clock.last_token = now
+        self.history.append(token_id)
+        self.num_output += 1
+        self._pending_ids.append(token_id)
+        if logprob is not None:
+            self._pending_logprobs.append(logprob)
+        if self._text is None or is_end:
+            if self._text is None:
+                self._emit("answer", "", now)
+            return False
+        before = self._text.kind
+        pieces, stopped = self._text.push(token_id)
+        if before == "thinking" or self._text.kind == "thinking":
+            self._num_thinking += 1
+        for kind, text in pieces:
+            self._emit(kind, text, now)
+        return stopped
+
+    def _emit(self, kind: TextKind, text: str, now: float) -> None:
+        ids, logprobs = tuple(self._pending_ids), tuple(self._pending_logprobs)
+        self._pending_ids.clear()
+        self._pending_logprobs.clear()
+        self.outbox.put(TextDelta(text, len(ids), now, kind, ids, logprobs))
+
+    def _flush(self) -> None:
+        now = time.monotonic()
+        for kind, text in self._text.flush() if self._text is not None else []:
+            self._emit(kind, text, now)
+        if self._pending_ids:
+            self._emit(self._text.kind if self._text is not None else "answer", "", now)
+
+    def finish(self, reason: FinishReason) -> None:
+        """The last event: everything held back, then Finished. After a stop string nothing more is given out."""
+        if reason == "stop_string":
+            if self._pending_ids:
+                self._emit("answer", "", time.monotonic())
+        else:
+            self._flush()
+        self.outbox.put(Finished(reason, self.usage()))
+
+    def fail(self, message: str, kind: str) -> None:
+        """The last event: what is held back, then the error. The text sent so far stays valid."""
+        self._flush()
+        self.outbox.put(Failed(message, kind, self.usage()))
+
+    def usage(self) -> Usage:
+        """What it has cost until now; rates as events.Usage defines them."""
+        clock, now = self.clock, time.monotonic()
+        queue_end = clock.started if clock.started is not None else now
+        prefill_end = clock.first_token if clock.first_token is not None else now
+        prefill = prefill_end - clock.started if clock.started is not None else 0.0
+        decode = 0.0
+        if clock.first_token is not None and clock.last_token is not None:
+            decode = clock.last_token - clock.first_token
+        computed = len(self.prompt_ids) - self.num_cached if clock.first_token is not None else 0
+        return Usage(
+            prompt_tokens=len(self.prompt_ids),
+            cached_tokens=self.num_cached,
+            completion_tokens=self.num_output,
+            thinking_tokens=self._num_thinking,
+            queue_seconds=queue_end - clock.submitted,
+            prefill_seconds=prefill,
+            decode_seconds=decode,
+            prefill_tokens_per_s=computed / prefill if computed > 0 and prefill > 0 else None,
+            decode_tokens_per_s=(self.num_output - 1) / decode if self.num_output > 1 and decode > 0 else None,
+            seed=self.params.seed,
+        )

@@ -1,0 +1,239 @@
+"""The engine thread: takes commands, plans a step, runs it, hands out what came of it.
+
+Owns scheduler, runner and jobs; other threads reach it only through `submit`, `cancel`, `close` and `stats`. Knows no
+widgets, no files and no templates.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from typing import TypeAlias
+
+from engine.errors import EngineClosedError, GenerationError, RequestError
+from engine.events import PrefillProgress, Queued, StepStats
+from engine.runtime.job import Job
+from engine.runtime.runner import Draw, Runner, StepResult
+from engine.runtime.telemetry import Telemetry
+from engine.scheduler.plan import StepPlan
+from engine.scheduler.request import Request
+from engine.scheduler.scheduler import Scheduler
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Submit:
+    job: Job
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancel:
+    request_id: int
+
+
+class _Close:
+    """The last command."""
+
+
+_Command: TypeAlias = _Submit | _Cancel | _Close
+
+
+class EngineLoop:
+    """One thread, one inbox. A step is: schedule, run, complete."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        base_stats: StepStats,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`base_stats` carries what does not change (page size, bytes); `on_start` runs first on the thread."""
+        self._scheduler = scheduler
+        self._runner = runner
+        self._telemetry = Telemetry()
+        self._jobs: dict[int, Job] = {}
+        self._inbox: SimpleQueue[_Command] = SimpleQueue()
+        self._base_stats = base_stats
+        self._snapshot = base_stats
+        self._on_start = on_start
+        self._gate = threading.Lock()  # a command is either taken by the thread or refused, never lost
+        self._closed_because: str | None = None
+        self._thread = threading.Thread(target=self._main, name="dsv3chat-engine", daemon=True)
+
+    def start(self) -> None:
+        self._take_snapshot()
+        self._thread.start()
+
+    # ---- any thread
+
+    def submit(self, job: Job, request: Request) -> None:
+        """EngineClosedError with the reason when the engine does not run."""
+        self._put(_Submit(job, request))
+
+    def cancel(self, request_id: int) -> None:
+        """Takes effect at the next step boundary; unknown and ended requests are left alone."""
+        with self._gate:
+            if self._closed_because is None:
+                self._inbox.put(_Cancel(request_id))
+
+    def close(self) -> None:
+        """End every request, then the thread. Returns when the running step is over. Idempotent."""
+        try:
+            self._put(_Close())
+        except EngineClosedError:
+            pass
+        else:
+            with self._gate:
+                self._closed_because = "the engine was closed"
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def stats(self) -> StepStats:
+        """The latest step, with rates as of now."""
+        decode, prefill = self._telemetry.rates()
+        return replace(self._snapshot, decode_tokens_per_s=decode, prefill_tokens_per_s=prefill)
+
+    @property
+    def closed_because(self) -> str | None:
+        """Why no request is taken any more; None while the engine runs."""
+        return self._closed_because
+
+    def _put(self, command: _Command) -> None:
+        with self._gate:
+            if self._closed_because is not None:
+                raise EngineClosedError(f"no request can be taken: {self._closed_because}")
+            self._inbox.put(command)
+
+    # ---- the engine thread
+
+    def _main(self) -> None:
+        try:
+            self._on_start()
+            while self._take_commands():
+                self._step()
+                self._take_snapshot()
+            self._end_all("the engine was closed")
+        except Exception as error:
+            log.exception("the engine thread broke")
+            self._end_all(f"the engine broke: {type(error).__name__}: {error}")
+
+    def _take_commands(self) -> bool:
+        """Take what waits in the inbox, blocking only when there is nothing to compute. False: close."""
+        while True:
+            idle = not self._jobs
+            try:
+                command = self._inbox.get(block=idle)
+            except Empty:
+                return True
+            match command:
+                case _Submit(job, request):
+                    self._admit(job, request)
+                case _Cancel(request_id):
+                    if job_of := self._jobs.pop(request_id, None):
+                        self._scheduler.cancel(request_id)
+                        job_of.finish("cancelled")
+                case _Close():
+                    return False
+            self._take_snapshot()
+
+    def _admit(self, job: Job, request: Request) -> None:
+        try:
+            self._scheduler.add(request)
+        except RequestError as error:
+            job.fail(str(error), type(error).__name__)
+        else:
+            self._jobs[job.request_id] = job
+
+    def _step(self) -> None:
+        """One step. The three verbs, and what they mean for the jobs."""
+        started = time.monotonic()
+        plan = self._scheduler.schedule()
+        self._announce(plan, started)
+        if not plan.chunks:
+            raise AssertionError(f"{len(self._jobs)} requests and nothing to compute")
+        result = self._runner.run(plan, self._draws(plan), {c.request_id: self._jobs[c.request_id].prompt_ids for c in plan.chunks if c.scores})
+        self._drop_broken(plan, result)
+        self._complete(plan, result)
+        decode = sum(1 for c in plan.chunks if c.samples and len(c.token_ids) == 1)
+        self._telemetry.record(time.monotonic() - started, plan.num_tokens - decode, decode)
+
+    def _announce(self, plan: StepPlan, now: float) -> None:
+        for chunk in plan.chunks:
+            job, request = self._jobs[chunk.request_id], self._scheduler.requests[chunk.request_id]
+            if job.clock.started is None:
+                job.clock.started = now
+                job.num_cached = request.num_cached
+            if len(chunk.token_ids) > 1:
+                job.notice(PrefillProgress(chunk.start, len(job.history), request.num_cached))
+        for request_id in self._scheduler.waiting:
+            self._jobs[request_id].notice(Queued(self._scheduler.position(request_id)))
+
+    def _draws(self, plan: StepPlan) -> dict[int, Draw]:
+        jobs = (self._jobs[c.request_id] for c in plan.chunks if c.samples)
+        return {job.request_id: Draw(job.params, job.history, job.num_output) for job in jobs}
+
+    def _drop_broken(self, plan: StepPlan, result: StepResult) -> None:
+        for chunk in plan.chunks:
+            where = result.broken.get(chunk.request_id)
+            if where is None:
+                continue
+            self._scheduler.finish(chunk.request_id)
+            self._jobs.pop(chunk.request_id).fail(
+                f"the logits at position {chunk.end - 1} (step {self._telemetry.num_steps}) are not finite; the first "
+                f"values that are not came out of {where}. The weights or their precision are at fault: try another "
+                "profile or check the checkpoint",
+                GenerationError.__name__,
+            )
+
+    def _complete(self, plan: StepPlan, result: StepResult) -> None:
+        for request_id, (logprobs, argmax) in result.scores.items():
+            self._jobs[request_id].score_logprobs += logprobs
+            self._jobs[request_id].score_argmax += argmax
+        for progress in self._scheduler.complete(plan, result.tokens):
+            job = self._jobs[progress.request_id]
+            stopped = False
+            if progress.token is not None:
+                stopped = job.token(
+                    progress.token, result.logprobs.get(progress.request_id), progress.reason == "stop"
+                )
+            if stopped and progress.reason is None:
+                self._scheduler.finish(progress.request_id)
+            if stopped or progress.reason is not None:
+                del self._jobs[progress.request_id]
+                job.finish("stop_string" if stopped else progress.reason or "stop")
+
+    def _end_all(self, reason: str) -> None:
+        with self._gate:
+            self._closed_because = reason
+        for job in self._jobs.values():
+            job.fail(reason, EngineClosedError.__name__)
+        self._jobs.clear()
+        while True:
+            try:
+                command = self._inbox.get_nowait()
+            except Empty:
+                break
+            if isinstance(command, _Submit):
+                command.job.fail(reason, EngineClosedError.__name__)
+
+    def _take_snapshot(self) -> None:
+        scheduler = self._scheduler
+        self._snapshot = replace(
+            self._base_stats,
+            num_steps=self._telemetry.num_steps,
+            num_running=scheduler.num_running,
+            num_waiting=scheduler.num_waiting,
+            kv_pages_used=scheduler.num_used_pages,
+            kv_pages_reusable=scheduler.num_reusable_pages,
+            prefix_hit_tokens=scheduler.prefix_hit_tokens,
+            prefix_query_tokens=scheduler.prefix_query_tokens,
+            num_preemptions=scheduler.num_preemptions,
+            step_seconds=self._telemetry.last_seconds,
+        )
