@@ -190,7 +190,7 @@ def random_tensors(
     values: dict[str, torch.Tensor] = {}
     for name, shape in tensor_shapes(config).items():
         weight = _draw(name, shape, generator)
-        if fp8 and name.endswith("_proj.weight") or fp8 and name.endswith("_mqa.weight"):
+        if fp8 and name.endswith(("_proj.weight", "_mqa.weight")):
             block = tuple(quantization["weight_block_size"])
             stored[name], scale = quantize_blocks(weight, block)
             stored[f"{name}_scale_inv"] = scale
