@@ -1,0 +1,184 @@
+"""Logits to tokens: penalty, temperature, top-k, top-p, min-p, one draw. Knows no requests, pages or models.
+
+Order, as in the field (transformers): repetition penalty, temperature, top_k, top_p, min_p.
+A draw has no state: its uniform number depends on the seed and the output's index only, so that neither preemption nor
+the other rows of a batch change a text. Logits that differ in their last bits, as those of another batch may, change
+a token only where the number falls between the two results.
+
+Measured on one core of a Zen 3 EPYC, one row of 49152 random logits: greedy 0.1 ms, with repetition penalty over 8192
+tokens 0.2 ms, temperature alone 0.8 ms, top_k 0.4 ms, top_p 2 ms (3.4 ms on logits as flat as a unit normal's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.events import TokenLogprob
+from engine.sampling import ResolvedSampling
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+
+_SORTED_AT_ONCE = (
+    1024  # so many weights are sorted outright; of more, only those near the edge of the nucleus
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """The token of one row. `finite` False: the row holds NaN or +inf, or -inf only; token_id is -1 then."""
+
+    token_id: int
+    logprob: TokenLogprob | None = None
+    finite: bool = True
+
+
+class Sampler:
+    """Ids at or above `vocab_limit`, the padding of the vocabulary, are never sampled and have no probability."""
+
+    def __init__(self, vocab_limit: int) -> None:
+        self.vocab_limit = vocab_limit
+
+    def sample(
+        self,
+        logits: torch.Tensor,
+        params: Sequence[ResolvedSampling],
+        histories: Sequence[Sequence[int]],
+        indices: Sequence[int],
+    ) -> list[Sampled]:
+        """One token for each row of `logits` (R, V), V >= vocab_limit; -inf marks what may not be sampled.
+
+        histories: prompt and output ids of each row, for the repetition penalty; an array of int64 is read at once.
+        indices: how many tokens each row's output has already, the key of its draw.
+        """
+        real = logits.detach()[:, : self.vocab_limit].float()  # (R, V')
+        best_logits, best_ids = (
+            column.tolist() for column in real.max(dim=1)
+        )  # NaN is the maximum where there is one
+        sampled = []
+        for row, (param, best_logit, best_id) in enumerate(zip(params, best_logits, best_ids, strict=True)):
+            if not np.isfinite(best_logit):
+                sampled.append(Sampled(-1, finite=False))
+                continue
+            penalised = param.repetition_penalty != 1.0
+            token_id: int = best_id
+            if param.temperature > 0.0 or penalised:
+                values = real[row].cpu().numpy()  # shares memory: not written to
+                if penalised:
+                    values = penalise(values, histories[row], param.repetition_penalty)
+                if param.temperature > 0.0:
+                    token_id = draw(values, param, uniform(param.seed, indices[row]))
+                else:
+                    token_id = int(values.argmax())
+            sampled.append(Sampled(token_id, self._logprob(real[row], token_id, param.logprobs)))
+        return sampled
+
+    def _logprob(self, row: torch.Tensor, token_id: int, num_top: int | None) -> TokenLogprob | None:
+        if num_top is None:
+            return None
+        values = row.cpu().numpy().astype(np.float64)
+        logprobs = values - log_sum_exp(values)
+        top = largest(logprobs, min(num_top, len(logprobs)))
+        alternatives = tuple((int(i), float(logprobs[i])) for i in top)
+        return TokenLogprob(token_id, float(logprobs[token_id]), alternatives)
+
+
+def uniform(seed: int, index: int) -> float:
+    """A number in [0, 1) that depends on (seed, index) only: 53 bits of Philox4x64 with them as its key."""
+    key = np.array([seed, index], dtype=np.uint64)
+    return int(np.random.Philox(key=key).random_raw() >> 11) * 2.0**-53
+
+
+def log_sum_exp(values: Floats) -> float:
+    """log(sum(exp(values)))."""
+    best = values.max()
+    return float(best + np.log(np.exp(values - best).sum()))
+
+
+def penalise(logits: NDArray[np.float32], history: Sequence[int], penalty: float) -> NDArray[np.float32]:
+    """A copy in which each id of `history` has logit / penalty where positive, logit * penalty where not.
+
+    The formula of CTRL (arXiv 1909.05858) as transformers applies it: once for an id, however often it occurs.
+    """
+    ids: Ints = np.array(history, dtype=np.int64)
+    ids = ids[ids < len(logits)]
+    penalised = logits.copy()
+    seen = logits[ids]
+    penalised[ids] = np.where(seen > 0, seen / penalty, seen * penalty)
+    return penalised
+
+
+def largest(values: NDArray[np.floating], k: int) -> Ints:
+    """The ids of the k largest values, largest first; among equal ones the lower id first."""
+    if k <= 0:
+        return np.empty(0, dtype=np.int64)
+    if k >= len(values):
+        ids: Ints = np.arange(len(values))
+    else:
+        top = torch.topk(torch.from_numpy(values), k, sorted=False).values
+        ids = np.flatnonzero(values >= top.min().item())
+    return ids[np.argsort(-values[ids], kind="stable")][:k]
+
+
+def draw(logits: NDArray[np.float32], param: ResolvedSampling, number: float) -> int:
+    """The token whose share of the filtered distribution contains `number` of [0, 1)."""
+    ids, weights = candidates(logits, param)
+    cumulated = np.cumsum(weights)
+    place = int(np.searchsorted(cumulated, number * cumulated[-1], side="right"))
+    last = int(np.searchsorted(cumulated, cumulated[-1]))  # the last with a weight: the product may round up
+    return int(ids[min(place, last)])
+
+
+def candidates(logits: NDArray[np.float32], param: ResolvedSampling) -> tuple[Ints, Floats]:
+    """The ids that temperature, top_k, top_p and min_p leave, and their weights relative to the best one's 1.
+
+    w = exp((logit - best) / temperature). top_p keeps the shortest run of tokens, likeliest first, that holds the
+    share top_p of what top_k left; min_p then keeps w >= min_p. Equal logits are taken in the order of their ids.
+    """
+    best = float(logits.max())
+    ids = largest(logits, param.top_k) if 0 < param.top_k < len(logits) else np.arange(len(logits))
+    weights = _weights(logits[ids], best, param.temperature)
+    if param.top_p < 1.0:
+        ids, weights = _nucleus(ids, weights, param.top_p * float(weights.sum()))
+    if param.min_p > 0.0:
+        keep = weights >= param.min_p
+        ids, weights = ids[keep], weights[keep]
+    return ids, weights
+
+
+def _weights(logits: NDArray[np.float32], best: float, temperature: float) -> Floats:
+    with np.errstate(over="ignore", under="ignore"):
+        scaled: Floats = np.exp((logits.astype(np.float64) - best) / temperature)
+    return scaled
+
+
+def _nucleus(ids: Ints, weights: Floats, share: float) -> tuple[Ints, Floats]:
+    """The shortest run of tokens, heaviest first, whose weights reach `share`; at least one token.
+
+    The set is found as quickselect finds it: while many tokens are in question, those above a pivot are either all
+    inside, or the edge lies among them. Only the tokens around the edge are sorted. `ids` ascend or are sorted already.
+    """
+    inside: list[tuple[Ints, Floats]] = []
+    for _ in range(32):
+        if len(ids) <= _SORTED_AT_ONCE:
+            break
+        pivot = np.median(weights[:: len(weights) // 64])
+        above = weights > pivot
+        mass = float(weights[above].sum())
+        if mass == 0.0:  # equal weights, or nothing but zeros
+            break
+        if mass < share:
+            inside.append((ids[above], weights[above]))
+            share -= mass
+            above = ~above
+        ids, weights = ids[above], weights[above]
+    order = np.argsort(-weights, kind="stable")
+    length = int(np.searchsorted(np.cumsum(weights[order]), share)) + 1
+    inside.append((ids[order[:length]], weights[order[:length]]))
+    return np.concatenate([part for part, _ in inside]), np.concatenate([part for _, part in inside])
