@@ -25,9 +25,7 @@ from engine.sampling import ResolvedSampling
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
-_SORTED_AT_ONCE = (
-    1024  # so many weights are sorted outright; of more, only those near the edge of the nucleus
-)
+_SORTED_AT_ONCE = 1024  # weights sorted outright; of more, only those near the edge of the nucleus are
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,7 @@ class Sampler:
         indices: how many tokens each row's output has already, the key of its draw.
         """
         real = logits.detach()[:, : self.vocab_limit].float()  # (R, V')
-        best_logits, best_ids = (
-            column.tolist() for column in real.max(dim=1)
-        )  # NaN is the maximum where there is one
+        best_logits, best_ids = (column.tolist() for column in real.max(dim=1))  # a NaN is the maximum
         sampled = []
         for row, (param, best_logit, best_id) in enumerate(zip(params, best_logits, best_ids, strict=True)):
             if not np.isfinite(best_logit):
@@ -104,13 +100,16 @@ def log_sum_exp(values: Floats) -> float:
 def penalise(logits: NDArray[np.float32], history: Sequence[int], penalty: float) -> NDArray[np.float32]:
     """A copy in which each id of `history` has logit / penalty where positive, logit * penalty where not.
 
-    The formula of CTRL (arXiv 1909.05858) as transformers applies it: once for an id, however often it occurs.
+    The formula of CTRL (arXiv 1909.05858) as transformers applies it: once for an id, however often it occurs. What
+    leaves float32 upwards is its largest number, so that the differences to it exist.
     """
     ids: Ints = np.array(history, dtype=np.int64)
     ids = ids[ids < len(logits)]
     penalised = logits.copy()
     seen = logits[ids]
-    penalised[ids] = np.where(seen > 0, seen / penalty, seen * penalty)
+    with np.errstate(over="ignore"):
+        changed = np.where(seen > 0, seen / penalty, seen * penalty)
+    penalised[ids] = np.minimum(changed, np.finfo(np.float32).max)
     return penalised
 
 
