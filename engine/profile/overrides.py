@@ -61,13 +61,13 @@ def with_overrides(profile: Profile, overrides: Sequence[str], built: Built = BU
 def environment_overrides(environ: Mapping[str, str], built: Built = BUILT) -> list[str]:
     """`KEY=VALUE` for each DSV3CHAT_ variable that sets a value of the profile: DSV3CHAT_SAMPLING_TEMPERATURE=0.
 
-    An empty variable is not set. ProfileError for a value that cannot be, and for an unknown name, which is a
+    An empty variable is not set; DSV3CHAT_TEST_ names belong to the tests. ProfileError for a value that cannot be, and for an unknown name, which is a
     misspelling that would otherwise do nothing.
     """
     overrides = []
     for variable in sorted(environ):
         name = variable.removeprefix(PREFIX)
-        if name == variable or name in _OTHERS or not environ[variable]:
+        if name == variable or name in _OTHERS or name.startswith("TEST_") or not environ[variable]:
             continue
         if name in map(str.upper, HOMELESS_KEYS):
             raise ProfileError(f"environment: {variable}: {not_built_key(name.lower())}")

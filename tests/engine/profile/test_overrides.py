@@ -71,6 +71,7 @@ def test_variables_become_entries() -> None:
         "DSV3CHAT_MODEL": "x",
         "DSV3CHAT_PROFILE": "x",
         "DSV3CHAT_CACHE_DIR": "x",
+        "DSV3CHAT_TEST_NANO": "x",
         "HOME": "x",
     }
     assert environment_overrides(environ) == ["cache_lens=9000", "sampling.temperature=0"]
