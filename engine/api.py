@@ -1,8 +1,8 @@
 """The engine as a front end uses it: open a model, submit requests, read events, close. Wiring only.
 
-    with Engine.open("nano", read_profile(find_profile("nano-cpu"))) as engine:
-        for event in engine.submit([Message("user", "Hello")]):
-            ...
+with Engine.open("nano", read_profile(find_profile("nano-cpu"))) as engine:
+    for event in engine.submit([Message("user", "Hello")]):
+        ...
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 
 from engine.errors import CheckpointError, EngineError, PlacementError, PromptError, UnsupportedModelError
 from engine.events import Event, Failed, Finished, LoadProgress, Message, ModelInfo, Score, StepStats
-from engine.hardware import available_memory, usable_cores
+from engine.hardware import available_memory, probe_cpu
 from engine.kernels.eager import EagerKernels
 from engine.model.cache import LatentCache
 from engine.model.config import ModelConfig
@@ -128,7 +128,9 @@ class Engine:
         placement = place(checkpoint, profile)
         num_blocks = math.ceil(profile.cache_lens / PAGE_TOKENS)
         kv_dtype = _DTYPE[profile.compute if profile.kv_precision == "auto" else profile.kv_precision]
-        _check_memory(sum(placement.bytes_by_tier.values()), _cache_bytes(config, num_blocks, kv_dtype), profile)
+        _check_memory(
+            sum(placement.bytes_by_tier.values()), _cache_bytes(config, num_blocks, kv_dtype), profile
+        )
         tokenizer = _open_tokenizer(checkpoint.path)
         threads = profile.threads if profile.threads is not None else _default_threads()
         torch.set_num_threads(threads)
@@ -242,7 +244,9 @@ class Engine:
         size = self._checkpoint.config.vocab_size
         for position, token in enumerate(ids):
             if not 0 <= token < size:
-                raise PromptError(f"token id {token} at position {position}: the model knows ids 0 to {size - 1}")
+                raise PromptError(
+                    f"token id {token} at position {position}: the model knows ids 0 to {size - 1}"
+                )
         return tuple(ids)
 
     def _answer_text(self, prompt_ids: Sequence[int], params: ResolvedSampling) -> AnswerText | None:
@@ -270,7 +274,7 @@ def _open_tokenizer(folder: Path) -> Tokenizer | EngineError:
 
 def _default_threads() -> int:
     """All cores; above two, one is left to the interface."""
-    cores = usable_cores()
+    cores = probe_cpu().usable_cores
     return cores if cores <= 2 else cores - 1
 
 

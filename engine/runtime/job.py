@@ -177,6 +177,8 @@ class Job:
             prefill_seconds=prefill,
             decode_seconds=decode,
             prefill_tokens_per_s=computed / prefill if computed > 0 and prefill > 0 else None,
-            decode_tokens_per_s=(self.num_output - 1) / decode if self.num_output > 1 and decode > 0 else None,
+            decode_tokens_per_s=(self.num_output - 1) / decode
+            if self.num_output > 1 and decode > 0
+            else None,
             seed=self.params.seed,
         )

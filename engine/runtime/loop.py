@@ -158,7 +158,11 @@ class EngineLoop:
         self._announce(plan, started)
         if not plan.chunks:
             raise AssertionError(f"{len(self._jobs)} requests and nothing to compute")
-        result = self._runner.run(plan, self._draws(plan), {c.request_id: self._jobs[c.request_id].prompt_ids for c in plan.chunks if c.scores})
+        result = self._runner.run(
+            plan,
+            self._draws(plan),
+            {c.request_id: self._jobs[c.request_id].prompt_ids for c in plan.chunks if c.scores},
+        )
         self._drop_broken(plan, result)
         self._complete(plan, result)
         decode = sum(1 for c in plan.chunks if c.samples and len(c.token_ids) == 1)
@@ -172,8 +176,9 @@ class EngineLoop:
                 job.num_cached = request.num_cached
             if len(chunk.token_ids) > 1:
                 job.notice(PrefillProgress(chunk.start, len(job.history), request.num_cached))
-        for request_id in self._scheduler.waiting:
-            self._jobs[request_id].notice(Queued(self._scheduler.position(request_id)))
+        for request_id in self._scheduler.requests:
+            if (position := self._scheduler.position(request_id)) is not None:
+                self._jobs[request_id].notice(Queued(position))
 
     def _draws(self, plan: StepPlan) -> dict[int, Draw]:
         jobs = (self._jobs[c.request_id] for c in plan.chunks if c.samples)
@@ -201,13 +206,13 @@ class EngineLoop:
             stopped = False
             if progress.token is not None:
                 stopped = job.token(
-                    progress.token, result.logprobs.get(progress.request_id), progress.reason == "stop"
+                    progress.token, result.logprobs.get(progress.request_id), progress.finish_reason == "stop"
                 )
-            if stopped and progress.reason is None:
+            if stopped and progress.finish_reason is None:
                 self._scheduler.finish(progress.request_id)
-            if stopped or progress.reason is not None:
+            if stopped or progress.finish_reason is not None:
                 del self._jobs[progress.request_id]
-                job.finish("stop_string" if stopped else progress.reason or "stop")
+                job.finish("stop_string" if stopped else progress.finish_reason or "stop")
 
     def _end_all(self, reason: str) -> None:
         with self._gate:
@@ -230,8 +235,8 @@ class EngineLoop:
             num_steps=self._telemetry.num_steps,
             num_running=scheduler.num_running,
             num_waiting=scheduler.num_waiting,
-            kv_pages_used=scheduler.num_used_pages,
-            kv_pages_reusable=scheduler.num_reusable_pages,
+            kv_pages_used=scheduler.num_pages_used,
+            kv_pages_reusable=scheduler.num_pages_reusable,
             prefix_hit_tokens=scheduler.prefix_hit_tokens,
             prefix_query_tokens=scheduler.prefix_query_tokens,
             num_preemptions=scheduler.num_preemptions,

@@ -34,7 +34,9 @@ class StepResult:
 
     tokens: dict[int, int] = field(default_factory=dict)
     logprobs: dict[int, TokenLogprob] = field(default_factory=dict)
-    scores: dict[int, tuple[list[float], list[int]]] = field(default_factory=dict)  # log-probs, argmax per row
+    scores: dict[int, tuple[list[float], list[int]]] = field(
+        default_factory=dict
+    )  # log-probs, argmax per row
     broken: dict[int, str] = field(default_factory=dict)
 
 

@@ -102,11 +102,17 @@ class Scheduler:
     # Verbs
 
     def add(self, request: Request) -> None:
-        """Put a request at the end of the queue.
-
-        RequestError: an empty prompt, or nothing to generate. RequestTooLargeError: it can never fit.
-        """
+        """Put a request at the end of the queue. Raises what `check_fits` raises."""
         assert request.request_id not in self._requests, f"request id {request.request_id} is in use"
+        self.check_fits(request)
+        self._requests[request.request_id] = request
+        self._waiting.append(request)
+
+    def check_fits(self, request: Request) -> None:
+        """RequestError: an empty prompt, or nothing to generate. RequestTooLargeError: it can never fit.
+
+        Reads constants only, so any thread may ask.
+        """
         num_prompt, num_new = len(request.prompt_ids), request.max_new_tokens
         if not num_prompt:
             raise RequestError("The prompt is empty: at least one token is needed.")
@@ -123,8 +129,6 @@ class Scheduler:
                 f"{total}, but the cache holds {pool_tokens}; shorten the prompt, lower max_new_tokens or raise"
                 " cache_lens in the profile."
             )
-        self._requests[request.request_id] = request
-        self._waiting.append(request)
 
     def schedule(self) -> StepPlan:
         """The next step. No chunks: nothing to do. `complete` or `cancel` must follow before the next call."""
