@@ -81,9 +81,7 @@ def generate(
     as_json: bool,
 ) -> None:
     """Answer one message on standard output."""
-    params = SamplingParams(
-        max_new_tokens=max_tokens, temperature=temperature, seed=seed, logprobs=logprobs
-    )
+    params = SamplingParams(max_new_tokens=max_tokens, temperature=temperature, seed=seed, logprobs=logprobs)
     messages = ([Message("system", system)] if system else []) + [Message("user", prompt)]
     with _open(model, _profile(profile_name, overrides)) as engine:
         generation = engine.submit(messages, params)
@@ -105,7 +103,9 @@ def generate(
         sys.exit(EXIT_FAILED)
 
 
-def _answer(deltas: list[TextDelta], end: Finished | Failed | None, prompt_ids: tuple[int, ...]) -> dict[str, Any]:
+def _answer(
+    deltas: list[TextDelta], end: Finished | Failed | None, prompt_ids: tuple[int, ...]
+) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "text": "".join(d.text for d in deltas if d.kind == "answer"),
         "thinking": "".join(d.text for d in deltas if d.kind == "thinking"),
@@ -123,7 +123,9 @@ def _answer(deltas: list[TextDelta], end: Finished | Failed | None, prompt_ids: 
 
 @main.command()
 @click.argument("model")
-@click.option("--ids", "ids_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option(
+    "--ids", "ids_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True
+)
 @click.option("--profile", "profile_name", help="a profile's name or file; default: native weights, float32")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="override a key of the profile")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
@@ -136,9 +138,7 @@ def score(
     if as_json:
         click.echo(json.dumps(asdict(result)))
     else:
-        click.echo(
-            f"{result.num_tokens} tokens, perplexity {result.perplexity:.4f}, {result.seconds:.2f} s"
-        )
+        click.echo(f"{result.num_tokens} tokens, perplexity {result.perplexity:.4f}, {result.seconds:.2f} s")
 
 
 def _read_ids(path: Path) -> list[int]:

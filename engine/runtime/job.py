@@ -6,6 +6,7 @@ A Job turns tokens into events. Emitting never blocks, and a slow reader never s
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -88,7 +89,7 @@ class Job:
         self.score = score
         self.outbox: SimpleQueue[Event] = SimpleQueue()
         self.clock = Clock()
-        self.history: list[int] = list(prompt_ids)  # prompt and output, for the repetition penalty
+        self.history = array("q", prompt_ids)  # prompt and output, for the repetition penalty
         self.num_cached = 0
         self.num_output = 0
         self.score_logprobs: list[float] = []
