@@ -35,7 +35,16 @@ if TYPE_CHECKING:
     from engine.events import TokenLogprob as TokenLogprob
     from engine.events import Usage as Usage
     from engine.profile import Profile as Profile
+    from engine.profile import ProfileEntry as ProfileEntry
+    from engine.profile import environment_overrides as environment_overrides
+    from engine.profile import find_profile as find_profile
+    from engine.profile import list_profiles as list_profiles
+    from engine.profile import read_profile as read_profile
+    from engine.profile import with_overrides as with_overrides
     from engine.sampling import SamplingParams as SamplingParams
+    from engine.weights.locate import KnownModel as KnownModel
+    from engine.weights.locate import find_model as find_model
+    from engine.weights.locate import list_models as list_models
 
 _HOME = {
     "api": ("Engine", "Generation"),
@@ -69,8 +78,17 @@ _HOME = {
         "TokenLogprob",
         "Usage",
     ),
-    "profile": ("Profile",),
+    "profile": (
+        "Profile",
+        "ProfileEntry",
+        "environment_overrides",
+        "find_profile",
+        "list_profiles",
+        "read_profile",
+        "with_overrides",
+    ),
     "sampling": ("SamplingParams",),
+    "weights.locate": ("KnownModel", "find_model", "list_models"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_MODULE_OF)
