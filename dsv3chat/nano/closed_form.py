@@ -8,8 +8,8 @@ slots. With theta' = sqrt(theta) slot G*j + g turns at theta^(-(G*j + g) / (G*F)
 21 % of pair j's own frequency. The slow pairs hardly turn within a sentence; they lose their rotation and become the
 "nope" part, which goes through the latent together with the values.
 
-Latent. c = L x, where x is the normalised input and L (kv_lora, hidden) is orthonormal: its first rows span the rows of
-the slow keys and the values exactly, `spare` rows fill it up so that |c| hardly varies. MLA divides c by its root mean
+Latent. c = L x, where x is the normalised input before the norm's weight and L (kv_lora, hidden) is orthonormal: its
+first rows span the rows of the slow keys and the values exactly, `spare` rows fill it up so that |c| hardly varies. MLA divides c by its root mean
 square, which is then nearly the constant `rms`, and kv_b multiplies by that constant again.
 """
 
@@ -49,7 +49,7 @@ class AttentionShape:
 class BaseAttention:
     """The base's matrices, (out, hidden), rotary pairs half and half: row j of a head turns with row j + head_dim / 2.
 
-    `norm` (hidden,) is the weight of the RMSNorm before them; MLA's input layernorm takes over only its division.
+    `norm` (hidden,) is the weight of the RMSNorm before them, which stays in front of MLA's matrices too.
     """
 
     norm: torch.Tensor
