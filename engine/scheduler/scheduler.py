@@ -144,7 +144,7 @@ class Scheduler:
             if length and self._make_room(request, length, preempted):
                 budget -= length if request.num_uncomputed > 1 else 0
                 chunks.append(self._chunk(request, length))
-        while budget and not preempted and self._admit():
+        while budget and self._admit():
             request = self._running[-1]
             length = min(budget, request.num_uncomputed)
             self._grow(request, length)
@@ -240,7 +240,11 @@ class Scheduler:
         return range(last + 1, last + 1 + self.pool.num_pages(request.max_tokens) - len(request.block_ids))
 
     def _admit(self) -> bool:
-        """Move the head of the queue to the running requests, if a place and pages for all it knows are there."""
+        """Move the head of the queue to the running requests, if a place and pages for all it knows are there.
+
+        Asked only while the budget lasts, so the running requests hold pages for all that they know. A request that
+        this step preempted finds fewer pages than it gave up and stays.
+        """
         if not self._waiting or len(self._running) >= self.max_batch_size:
             return False
         request = self._waiting[0]
@@ -250,9 +254,8 @@ class Scheduler:
             found = self.pool.match(
                 request.page_keys[: (len(request.known_ids) - 1) // self.pool.block_size]
             )  # at least the last token is computed: its logits are wanted
-        promised = sum(self._num_missing(other) for other in self._running)
         available = self.pool.num_available - sum(map(self.pool.is_reusable, found))
-        if self._num_missing(request) - len(found) + promised > available:
+        if self.pool.num_pages(len(request.known_ids)) - len(found) > available:
             return False
         self._waiting.popleft()
         self._running.append(request)
@@ -267,10 +270,6 @@ class Scheduler:
             self.prefix_query_tokens += len(request.prompt_ids)
         request.admitted_before = True
         return True
-
-    def _num_missing(self, request: Request) -> int:
-        """Pages that a request still needs for the tokens it knows."""
-        return self.pool.num_pages(len(request.known_ids)) - len(request.block_ids)
 
     def _extend_keys(self, request: Request) -> None:
         """Keys for the pages that have become full of known tokens."""
@@ -293,7 +292,6 @@ class Scheduler:
         self.pool.release(request.block_ids)
         request.block_ids = []
         request.num_computed = 0
-        request.num_published = 0
 
     def _retire(self, request: Request) -> None:
         if request.status is Status.RUNNING:

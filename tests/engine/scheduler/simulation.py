@@ -66,6 +66,7 @@ class Simulation:
         self.plans.append(plan)
         self.check()
         assert plan.chunks or not scheduler.requests, "requests are there and nothing is computed"
+        assert set(plan.preempted).isdisjoint(chunk.request_id for chunk in plan.chunks)
         assert plan.num_tokens <= max(scheduler.chunk_size, scheduler.max_batch_size)
         for chunk in plan.chunks:
             for position, token in enumerate(chunk.token_ids, chunk.start):
