@@ -9,8 +9,8 @@ slots. With theta' = sqrt(theta) slot G*j + g turns at theta^(-(G*j + g) / (G*F)
 "nope" part, which goes through the latent together with the values.
 
 Latent. c = L x, where x is the normalised input before the norm's weight and L (kv_lora, hidden) is orthonormal: its
-first rows span the rows of the slow keys and the values exactly, `spare` rows fill it up so that |c| hardly varies. MLA divides c by its root mean
-square, which is then nearly the constant `rms`, and kv_b multiplies by that constant again.
+first rows span the rows of the slow keys and the values exactly, `spare` rows fill it up so that |c| hardly varies. MLA
+divides c by its root mean square, which is then nearly the constant `rms`, and kv_b multiplies by that constant again.
 """
 
 from __future__ import annotations

@@ -136,4 +136,6 @@ def _read_directory(cursor: _Cursor) -> tuple[dict[str, _Entry], int]:
         name, dims = cursor.string(), cursor.take("I")
         shape = tuple(cursor.take("Q") for _ in range(dims))[::-1]
         entries[name] = _Entry(cursor.take("I"), shape, cursor.take("Q"))
+    if cursor.position > len(cursor.data):
+        raise KeyError("it ends inside its directory")
     return entries, -(-cursor.position // alignment) * alignment
