@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import psutil
 
-from engine import GpuStatus, MemoryInfo, StepStats, available_memory, gpu_status
+from engine import Gpu, MemoryInfo, StepStats, available_memory, probe_gpus
 
 _T = TypeVar("_T")
 
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 class Sample:
     """What the gauges show. Bytes are bytes, rates are per second, lag is in milliseconds."""
 
-    gpus: tuple[GpuStatus, ...]
+    gpus: tuple[Gpu, ...]
     no_gpu_reason: str  # "" when there is a GPU
     memory: MemoryInfo | None
     own_rss_bytes: int | None
@@ -36,7 +36,7 @@ class Monitor:
         self,
         read_stats: Callable[[], StepStats | None],
         read_memory: Callable[[], MemoryInfo] = available_memory,
-        read_gpus: Callable[[], tuple[tuple[GpuStatus, ...], str]] = gpu_status,
+        read_gpus: Callable[[], tuple[tuple[Gpu, ...], str]] = probe_gpus,
     ) -> None:
         self._read_stats = read_stats
         self._read_memory = read_memory

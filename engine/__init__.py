@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from engine.events import TextDelta as TextDelta
     from engine.events import TokenLogprob as TokenLogprob
     from engine.events import Usage as Usage
+    from engine.hardware import Gpu as Gpu
+    from engine.hardware import Hardware as Hardware
+    from engine.hardware import MemoryInfo as MemoryInfo
+    from engine.hardware import available_memory as available_memory
+    from engine.hardware import probe as probe
+    from engine.hardware import probe_gpus as probe_gpus
     from engine.profile import Profile as Profile
     from engine.profile import ProfileEntry as ProfileEntry
     from engine.profile import environment_overrides as environment_overrides
@@ -78,6 +84,7 @@ _HOME = {
         "TokenLogprob",
         "Usage",
     ),
+    "hardware": ("Gpu", "Hardware", "MemoryInfo", "available_memory", "probe", "probe_gpus"),
     "profile": (
         "Profile",
         "ProfileEntry",

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
+
+T = TypeVar("T")
 
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
@@ -75,6 +77,9 @@ class Gpu:
     free_bytes: int | None
     compute_capability: tuple[int, int] | None
     driver: str
+    utilization_percent: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +186,32 @@ def probe_gpus(nvml: Any = None) -> tuple[tuple[Gpu, ...], str]:
 
 def _gpu(nvml: Any, index: int, driver: str) -> Gpu:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    total = free = capability = None
+    total = free = None
     try:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
         total, free = int(memory.total), int(memory.free)
     except nvml.NVMLError_NotSupported:  # a GPU without memory of its own
         pass
+    capability = _supported(nvml, lambda: nvml.nvmlDeviceGetCudaComputeCapability(handle))
+    return Gpu(
+        index,
+        _text(nvml.nvmlDeviceGetName(handle)),
+        total,
+        free,
+        None if capability is None else (int(capability[0]), int(capability[1])),
+        driver,
+        _supported(nvml, lambda: int(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)),
+        _supported(nvml, lambda: int(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))),
+        _supported(nvml, lambda: float(nvml.nvmlDeviceGetPowerUsage(handle)) / 1000),
+    )
+
+
+def _supported(nvml: Any, read: Callable[[], T]) -> T | None:
+    """What the device can tell, None for what it cannot."""
     try:
-        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
-        capability = (int(major), int(minor))
-    except nvml.NVMLError_NotSupported:
-        pass
-    return Gpu(index, _text(nvml.nvmlDeviceGetName(handle)), total, free, capability, driver)
+        return read()
+    except nvml.NVMLError:
+        return None
 
 
 def _levels(proc: Path, cgroup: Path, controller: str) -> Iterator[tuple[int, Path, str]]:

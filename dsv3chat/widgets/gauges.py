@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from dsv3chat.monitor import Sample
 from dsv3chat.widgets.charts import bar, compact, gib, rate, sparkline, thousands
+from engine import Gpu, MemoryInfo
 
 HISTORY_SECONDS = 60
 WARN_FRACTION = 0.9  # of the KV pool; profile.md
@@ -30,9 +31,20 @@ class History:
 
     def add(self, sample: Sample) -> None:
         memory, stats = sample.memory, sample.stats
-        self.ram.append(None if memory is None else memory.used_bytes / memory.limit_bytes)
-        self.vram.append(sample.gpus[0].used_bytes / sample.gpus[0].total_bytes if sample.gpus else None)
+        self.ram.append(None if memory is None else _ram_used(memory) / memory.limit_bytes)
+        self.vram.append(_vram_share(sample.gpus[0]) if sample.gpus else None)
         self.decode.append(None if stats is None else stats.decode_tokens_per_s)
+
+
+def _ram_used(memory: MemoryInfo) -> int:
+    """Bytes of the limit that are taken: what others hold counts where the limit is the machine's."""
+    return max(0, memory.limit_bytes - memory.available_bytes)
+
+
+def _vram_share(gpu: Gpu) -> float | None:
+    if gpu.total_bytes is None or gpu.free_bytes is None:
+        return None
+    return (gpu.total_bytes - gpu.free_bytes) / gpu.total_bytes
 
 
 def kv_fraction(sample: Sample) -> float | None:
@@ -78,9 +90,12 @@ def _vram(sample: Sample, history: History, width: int) -> list[Content]:
         return [_head("VRAM", "no GPU", width)]
     lines: list[Content] = []
     for index, gpu in enumerate(sample.gpus):
-        share = gpu.used_bytes / gpu.total_bytes
         name = "VRAM" if len(sample.gpus) == 1 else f"VRAM {index}"
-        value = f"{gib(gpu.used_bytes)}/{gib(gpu.total_bytes)} GiB {share:4.0%}"
+        share = _vram_share(gpu)
+        if share is None or gpu.total_bytes is None:
+            lines.append(_head(name, "n/a", width))
+            continue
+        value = f"{gib(round(share * gpu.total_bytes))}/{gib(gpu.total_bytes)} GiB {share:4.0%}"
         lines += [_head(name, value, width), Content(bar(share, width))]
     gpu = sample.gpus[0]
     facts = [
@@ -95,12 +110,12 @@ def _ram(sample: Sample, history: History, width: int) -> list[Content]:
     memory = sample.memory
     if memory is None:
         return [_head("RAM", "n/a", width)]
-    share = memory.used_bytes / memory.limit_bytes
+    share = _ram_used(memory) / memory.limit_bytes
     own = "n/a" if sample.own_rss_bytes is None else f"{gib(sample.own_rss_bytes)} GiB"
     weights = sample.stats.weights_bytes.get("ram") if sample.stats else None
     held = "" if weights is None else f" · weights {gib(weights)}"
     lines = [
-        _head("RAM", f"{gib(memory.used_bytes)}/{gib(memory.limit_bytes)} GiB {share:4.0%}", width),
+        _head("RAM", f"{gib(_ram_used(memory))}/{gib(memory.limit_bytes)} GiB {share:4.0%}", width),
         Content(bar(share, width)),
         _trail(history.ram, width),
         Content.styled(f"own {own}{held}", _DIM),
@@ -154,22 +169,21 @@ def strip_content(sample: Sample, history: History, width: int) -> Content:
     cells = 8 if width >= 78 else 5
     parts: list[Content] = []
     if sample.gpus:
-        share = sample.gpus[0].used_bytes / sample.gpus[0].total_bytes
-        parts.append(Content.assemble(("VRAM ", _DIM), bar(share, cells), f" {share:.0%}"))
+        vram = _vram_share(sample.gpus[0])
+        shown = "n/a" if vram is None else f"{bar(vram, cells)} {vram:.0%}"
+        parts.append(Content.assemble(("VRAM ", _DIM), shown))
     else:
         parts.append(Content.assemble(("VRAM ", _DIM), "no GPU"))
     if memory is None:
         parts.append(Content.assemble(("RAM ", _DIM), "n/a"))
     else:
-        share = memory.used_bytes / memory.limit_bytes
+        share = _ram_used(memory) / memory.limit_bytes
         parts.append(Content.assemble(("RAM ", _DIM), bar(share, cells), f" {share:.0%}"))
     if fraction is None:
         parts.append(Content.assemble(("KV ", _DIM), "n/a"))
     else:
         warn, style = ("▲", _WARN) if kv_warns(sample) else ("", "")
-        parts.append(
-            Content.assemble(("KV ", _DIM), (f"{warn}{bar(fraction, cells)} {fraction:.0%}", style))
-        )
+        parts.append(Content.assemble(("KV ", _DIM), (f"{warn}{bar(fraction, cells)} {fraction:.0%}", style)))
     decode = None if stats is None else stats.decode_tokens_per_s
     parts.append(Content.assemble((rate(decode), "bold $text-accent"), (" tok/s", _DIM)))
     if stats is not None and stats.num_waiting:

@@ -194,6 +194,10 @@ def nvml(count: int, **changes: Any) -> SimpleNamespace:
         "nvmlDeviceGetName": lambda handle: b"Card",
         "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=24 * GIB, free=20 * GIB),
         "nvmlDeviceGetCudaComputeCapability": lambda handle: (8, 9),
+        "NVML_TEMPERATURE_GPU": 0,
+        "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=38),
+        "nvmlDeviceGetTemperature": lambda handle, sensor: 71,
+        "nvmlDeviceGetPowerUsage": lambda handle: 212_000,
         "state": state,
     }
     return SimpleNamespace(**(names | changes))
@@ -209,7 +213,7 @@ def raising(error: Exception) -> Any:
 def test_gpus_are_read_and_the_library_is_closed() -> None:
     library = nvml(2)
     gpus, reason = probe_gpus(library)
-    assert gpus[1] == Gpu(1, "Card", 24 * GIB, 20 * GIB, (8, 9), "550.1")
+    assert gpus[1] == Gpu(1, "Card", 24 * GIB, 20 * GIB, (8, 9), "550.1", 38, 71, 212.0)
     assert (len(gpus), reason, library.state.open) == (2, "", 0)
 
 
@@ -233,3 +237,8 @@ def test_a_gpu_that_cannot_be_read_does_not_hide_the_others() -> None:
 def test_memory_that_a_gpu_does_not_report_is_unknown_and_not_zero() -> None:
     gpus, _ = probe_gpus(nvml(1, nvmlDeviceGetMemoryInfo=raising(NVMLNotSupported("no"))))
     assert (gpus[0].total_bytes, gpus[0].free_bytes) == (None, None)
+
+
+def test_a_sensor_that_a_gpu_lacks_is_unknown_and_hides_nothing() -> None:
+    gpus, reason = probe_gpus(nvml(1, nvmlDeviceGetPowerUsage=raising(NVMLNotSupported("no"))))
+    assert (gpus[0].power_w, gpus[0].temperature_c, reason) == (None, 71, "")

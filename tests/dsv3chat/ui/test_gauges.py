@@ -7,7 +7,7 @@ import pytest
 from dsv3chat.monitor import Monitor, Sample
 from dsv3chat.widgets.charts import bar, rate, sparkline
 from dsv3chat.widgets.gauges import History, kv_warns, rail_content, strip_content
-from engine import GpuStatus, MemoryInfo, StepStats
+from engine import Gpu, MemoryInfo, StepStats
 
 STATS = StepStats(
     num_steps=10,
@@ -26,7 +26,7 @@ STATS = StepStats(
     kv_bytes=2**28,
 )
 MEMORY = MemoryInfo(
-    limit_bytes=24 * 2**30, used_bytes=6 * 2**30, available_bytes=18 * 2**30, limit_source="machine"
+    total_bytes=24 * 2**30, limit_bytes=24 * 2**30, available_bytes=18 * 2**30, limit_source="machine"
 )
 SAMPLE = Sample((), "no NVIDIA driver", MEMORY, 2**30, STATS, 9.4)
 UNKNOWN = Sample((), "no NVIDIA driver", None, None, None, None)
@@ -40,7 +40,15 @@ def lines(sample: Sample, width: int = 31) -> list[str]:
 
 def test_rail_shows_what_the_engine_and_the_machine_report():
     text = "\n".join(lines(SAMPLE))
-    for part in ("no GPU", "6.0/24.0 GiB  25%", "24.1 tok/s", "1\u202f024/8\u202f192 tok", "12%", "1 running · 2 waiting", "9 ms"):
+    for part in (
+        "no GPU",
+        "6.0/24.0 GiB  25%",
+        "24.1 tok/s",
+        "1\u202f024/8\u202f192 tok",
+        "12%",
+        "1 running · 2 waiting",
+        "9 ms",
+    ):
         assert part in text, part
     assert "prefill" in text
     assert "n/a tok/s" in text  # prefill is unknown, and not 0
@@ -77,11 +85,13 @@ def test_strip_is_one_line_that_fits(sample, width):
 
 
 def test_gpu_is_shown_when_there_is_one():
-    gpu = GpuStatus(
+    gpu = Gpu(
         index=0,
         name="RTX 4090",
-        used_bytes=21 * 2**30,
         total_bytes=24 * 2**30,
+        free_bytes=3 * 2**30,
+        compute_capability=(8, 9),
+        driver="580",
         utilization_percent=38,
         temperature_c=71,
         power_w=212.0,
