@@ -35,10 +35,10 @@ def one_run(model: str, profile: str, prompt_tokens: int, new: int) -> dict[str,
             decode = event.usage.decode_tokens_per_s
     ids = engine._tokenizer.encode_text(inspect.getsource(textwrap) * 4)[:prompt_tokens]
     long = SamplingParams(max_new_tokens=32, temperature=0.0, ignore_eos=True)
-    usage = [e for e in engine.submit(ids, long) if isinstance(e, Finished)][0].usage
+    usage = next(e for e in engine.submit(ids, long) if isinstance(e, Finished)).usage
     batch = [engine.submit([7 * i + 3, *ids[:40]], greedy) for i in range(4)]
     begun = time.monotonic()
-    ends = [[e for e in one if isinstance(e, Finished)][0].usage for one in batch]
+    ends = [next(e for e in one if isinstance(e, Finished)).usage for one in batch]
     together = sum(u.completion_tokens for u in ends) / (time.monotonic() - begun)
     engine.close()
     return {
