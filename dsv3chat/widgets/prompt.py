@@ -128,7 +128,7 @@ class Prompt(TextArea):
         self._place = len(self._history)
 
     @property
-    def history(self) -> list[str]:
+    def asked(self) -> list[str]:
         """Everything sent, oldest first."""
         return list(self._history)
 

@@ -66,14 +66,15 @@ class Transcript(ScrollView, can_focus=True):
     class NotLaidOut(Message):
         """Messages above wait to be laid out; whoever drives the transcript calls `lay_out_older`."""
 
-    def __init__(self, look: Look, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
         super().__init__(id=id)
-        self.look = look
+        self.look = Look()
         self.entries: list[Entry] = []
         self._rows: list[list[Row]] = []  # of entries[-len(_rows):]: the newest messages are laid out first
         self._tops: list[int] = [0]
         self._strips: dict[tuple[int, int], Strip] = {}
         self._adjusting = False
+        self._last_code = ("", 0)
 
     # -- messages -------------------------------------------------------------------------------------------------
 
@@ -287,6 +288,13 @@ class Transcript(ScrollView, can_focus=True):
             self._act(name, entry.message.id, int(number) if number else None)
         else:
             self.picked = entry.message.id
+
+    def next_code(self, message_id: str, count: int) -> int:
+        """Which code block `c` copies next: the first, at the next press the second, and around."""
+        last_id, last = self._last_code
+        number = (last + 1) % count if last_id == message_id else 0
+        self._last_code = (message_id, number)
+        return number
 
     # -- scrolling ------------------------------------------------------------------------------------------------
 

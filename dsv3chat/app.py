@@ -1,0 +1,180 @@
+"""The Textual app: theme, global keys, loading, then the chat. Knows the backend by its protocol only."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from dsv3chat.backend import ChatBackend
+from dsv3chat.commands import COMMANDS
+from dsv3chat.conversation import Conversation
+from dsv3chat.sanitize import clean
+from dsv3chat.screens.chat import ChatScreen
+from dsv3chat.screens.loading import LoadingScreen
+from dsv3chat.screens.session import ChatSession
+from dsv3chat.settings import Settings, SettingsError, save_setting
+from dsv3chat.store import Store
+from dsv3chat.terminal import guarded
+from dsv3chat.themes import THEMES, theme_for
+from engine import EngineError, LoadCancelledError, LoadProgress, SamplingParams
+
+SWITCH_INTERVAL_S = 0.001  # key to paint beside a Python-bound thread: 10/59 ms instead of 24/148 (p50/p95)
+PROGRESS_S = 0.1
+
+
+class ChatApp(App[None]):
+    """Opens with the loading screen, goes on with the chat. `failure` says why it ended, if it did not by choice."""
+
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    CSS = """
+    Screen { background: $background; }
+    Toast { max-width: 90%; width: 64; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "interrupt", "copy, stop, clear, quit", show=False, priority=True, id="app.interrupt"),
+        Binding("ctrl+q", "quit", "quit", key_display="^q", priority=True, id="app.quit"),
+    ]
+    ESCAPE_TO_MINIMIZE = False
+    CLOSE_TIMEOUT = 5.0
+    TITLE = "dsv3chat"
+
+    def __init__(
+        self,
+        backend: ChatBackend,
+        store: Store,
+        settings: Settings,
+        conversation: Conversation,
+        params: SamplingParams,
+        root: Path,
+        saved: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backend = backend
+        self.settings = settings
+        self.failure: EngineError | None = None
+        self.chat = ChatSession(backend, store, conversation, params, root, saved=saved or bool(conversation.messages))
+        self._left_cleanly = False
+        for theme in THEMES:
+            self.register_theme(theme)
+        if settings.keymap:
+            self.set_keymap(dict(settings.keymap))
+
+    # -- loading --------------------------------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        """Load the model, then chat."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self.use_theme(self.settings.theme)
+        if self.backend.info is not None:
+            self.push_screen(ChatScreen(self.chat))
+        else:
+            self.push_screen(LoadingScreen())
+            self._load()
+
+    @work(exclusive=True, group="load")
+    async def _load(self) -> None:
+        """Load on a thread; the latest progress is shown ten times a second."""
+        latest: list[LoadProgress] = []
+
+        def on_progress(progress: LoadProgress) -> None:
+            latest[:] = [progress]
+
+        loading = asyncio.create_task(asyncio.to_thread(self.backend.load, on_progress))
+        shown: LoadProgress | None = None
+        while not loading.done():
+            await asyncio.wait([loading], timeout=PROGRESS_S)
+            if latest and latest[0] is not shown and isinstance(self.screen, LoadingScreen):
+                shown = latest[0]
+                self.screen.show_progress(shown)
+        try:
+            loading.result()
+        except EngineError as error:
+            self.failure = error
+            self.exit(return_code=130 if isinstance(error, LoadCancelledError) else 1)
+            return
+        await self.switch_screen(ChatScreen(self.chat))
+
+    # -- keys and commands ----------------------------------------------------------------------------------------
+
+    def action_interrupt(self) -> None:
+        """ctrl+c: stops the loading; in the chat see ChatScreen.interrupt; closes any other screen."""
+        screen = self.screen
+        if isinstance(screen, ChatScreen):
+            screen.interrupt()
+        elif isinstance(screen, LoadingScreen):
+            self.backend.cancel_load()
+        else:
+            self.pop_screen()
+
+    async def action_quit(self) -> None:
+        """Leave; a running answer is stopped and saved, a running load is stopped."""
+        self.backend.cancel_load()
+        self.exit()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: our commands, and nothing that does not exist here."""
+        chat = next((s for s in self.screen_stack if isinstance(s, ChatScreen)), None)
+        if chat is None:
+            return
+        for command in COMMANDS:
+            if not command.usage or command.usage.startswith("["):
+                yield SystemCommand(f"/{command.name}", command.help, partial(chat.run_command, f"/{command.name}"))
+        yield SystemCommand("Thinking", "show or hide what the model thought (F2)", chat.action_thinking)
+        yield SystemCommand("Gauges", "full, strip, off (F5)", chat.action_gauges)
+        yield SystemCommand("Search history", "find what you asked before (^r)", chat.search_history)
+        yield SystemCommand("Edit in $EDITOR", "write the input in your editor (^g)", chat.action_editor)
+        for theme in THEMES:
+            yield SystemCommand(f"Theme: {theme.name}", "change the colours", partial(self.use_theme, theme.name, True))
+
+    # -- settings -------------------------------------------------------------------------------------------------
+
+    def use_theme(self, name: str, remember: bool = False) -> None:
+        """Switch the colours; "" turns dark to light and back. An unknown name is answered with the known ones."""
+        if not name:
+            name = "light" if self.current_theme.dark else "dark"
+        few_colours = self.console.color_system in (None, "standard")
+        chosen = theme_for(name, few_colours)
+        if chosen not in self.available_themes:
+            known = ", ".join(sorted(self.available_themes))
+            self.notify(clean(f"there is no theme {name}; known: {known}"), severity="warning", markup=False)
+            return
+        self.theme = chosen
+        if remember:
+            self.save("theme", name)
+
+    def save(self, key: str, value: str | bool) -> None:
+        """Write a setting; that it cannot be written is said, and does no harm."""
+        try:
+            save_setting(key, value)
+        except (OSError, SettingsError) as error:
+            self.notify(clean(f"the setting {key} is not saved: {error}"), severity="warning", markup=False)
+
+    # -- leaving --------------------------------------------------------------------------------------------------
+
+    def end(self, code: int) -> None:
+        """Leave with this code, also from a signal handler."""
+        self.backend.cancel_load()
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(partial(self.exit, return_code=code))
+
+    def run_guarded(self) -> int:
+        """Run until the end; the terminal is as it was afterwards, whatever happened. Returns the exit code.
+
+        0 left by choice, 1 the model did not load (`failure`) or the program broke, 130 the loading was stopped,
+        128 + n after signal n.
+        """
+        with guarded(self.end, lambda: self._left_cleanly):
+            self.run()
+            self._left_cleanly = True
+        return self.return_code or 0

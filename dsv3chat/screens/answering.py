@@ -1,0 +1,203 @@
+"""Runs one answer after another: fits the prompt, drains the stream at 20 Hz, keeps the status. Knows no key.
+
+Nothing runs here while no answer does: no timer, no task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+
+from textual.content import Content
+
+from dsv3chat.context import FittedPrompt, apply_compaction
+from dsv3chat.conversation import ChatMessage
+from dsv3chat.screens.session import ChatSession
+from dsv3chat.screens.turn import Turn
+from dsv3chat.widgets.message import Entry, grouped
+from dsv3chat.widgets.rows import MUTED
+from dsv3chat.widgets.transcript import Transcript
+from engine import EngineError
+
+DRAIN_S = 0.05
+_LAG_SAMPLES = 200  # ten seconds at 20 Hz
+
+
+class LagProbe:
+    """How late the event loop comes while an answer runs: what a key press has to wait, at worst."""
+
+    def __init__(self) -> None:
+        self._late: deque[float] = deque(maxlen=_LAG_SAMPLES)
+        self._at = 0.0
+
+    def add(self, seconds: float) -> None:
+        """A wait that was `seconds` too long."""
+        self._late.append(max(0.0, seconds))
+        self._at = time.monotonic()
+
+    def percentile_ms(self, share: float = 0.95) -> float | None:
+        """The percentile over the last ten seconds of answering, in milliseconds; None before the first answer."""
+        if not self._late:
+            return None
+        return 1000 * sorted(self._late)[min(len(self._late) - 1, int(share * len(self._late)))]
+
+
+class Answering:
+    """At most one running answer, and the prompts that wait for it."""
+
+    def __init__(
+        self,
+        session: ChatSession,
+        transcript: Transcript,
+        on_change: Callable[[], None],
+        say: Callable[[str, str], None],
+    ) -> None:
+        self.session = session
+        self.transcript = transcript
+        self.turn: Turn | None = None
+        self.queue: list[str] = []
+        self.lag = LagProbe()
+        self._on_change = on_change
+        self._say = say  # text, "information" | "warning" | "error"
+        self._warned = False
+        self._num_dropped = 0
+
+    @property
+    def running(self) -> bool:
+        """An answer is being made."""
+        return self.turn is not None
+
+    @property
+    def status(self) -> str:
+        """The turn's state in words."""
+        return self.turn.status if self.turn is not None else "○ ready"
+
+    def stop(self) -> bool:
+        """Stop the running answer; False when there is none."""
+        if self.turn is None:
+            return False
+        self.turn.stop()
+        self._on_change()
+        return True
+
+    def forget(self) -> None:
+        """Another conversation is shown: what was said about the context of the last one is void."""
+        self._warned, self._num_dropped = False, 0
+
+    async def answer(self, parent_id: str) -> ChatMessage:
+        """Answer the message `parent_id`, the active leaf. Whatever happens, an ended answer is saved and returned."""
+        session = self.session
+        draft = session.draft_answer(parent_id)
+        conversation = session.conversation
+        num = 1 + sum(m.parent_id == parent_id and m.role == "assistant" for m in conversation.messages.values())
+        entry = Entry(draft, num, num, live=True)
+        self.transcript.add(entry)
+        turn = self.turn = Turn(draft)
+        self._on_change()
+        try:
+            await self._run(turn, entry, compact=False)
+        finally:
+            if turn.phase != "ended":
+                turn.stop()
+                turn.end("stopped")
+            self.turn = None
+            message = session.add_answer(turn.message)
+            entry.finish(message)
+            if entry in self.transcript.entries:
+                self.transcript.changed(entry)
+            self._on_change()
+        return message
+
+    async def compact(self) -> bool:
+        """Ask for a summary of the active path and put it in place of the turns. False when it was not made."""
+        session = self.session
+        leaf = session.conversation.leaf_id
+        if leaf is None:
+            self._say("there is nothing to summarise yet", "information")
+            return False
+        draft = session.draft_answer(leaf)
+        entry = Entry(draft, live=True)
+        self.transcript.add(entry)
+        turn = self.turn = Turn(draft)
+        self._on_change()
+        try:
+            await self._run(turn, entry, compact=True)
+        finally:
+            if turn.phase != "ended":
+                turn.stop()
+                turn.end("stopped")
+            self.turn = None
+            self._on_change()
+        message = turn.message
+        if message.status == "failed" or turn.stopping or not message.text.strip():
+            reason = message.note or ("stopped" if turn.stopping else "the summary is empty")
+            self._say(f"not summarised: {reason}", "warning")
+            return False
+        before = set(session.conversation.messages)
+        apply_compaction(session.conversation, message.text)
+        session.save_path([m for m in session.conversation.messages.values() if m.id not in before])
+        self.forget()
+        session.used_tokens = 0
+        return True
+
+    async def _run(self, turn: Turn, entry: Entry, compact: bool) -> None:
+        session = self.session
+        try:
+            prompt = await asyncio.to_thread(session.fitted, compact)
+            if turn.stopping:
+                turn.end("stopped")
+                return
+            if not compact:
+                self._tell_about(prompt)
+            turn.stream = await asyncio.to_thread(session.start, prompt)
+        except EngineError as error:
+            turn.end("failed", str(error))
+            return
+        session.used_tokens = prompt.prompt_tokens
+        if turn.stopping:
+            turn.stream.cancel()
+        pause = DRAIN_S
+        while turn.phase != "ended":
+            asleep = time.monotonic()
+            await asyncio.sleep(pause)
+            woke = time.monotonic()
+            events = turn.stream.drain()
+            thinking_before = turn.message.thinking_tokens
+            new = turn.absorb(events)
+            if new or turn.message.thinking_tokens != thinking_before:
+                entry.append(turn.message, new)
+                self.transcript.changed(entry)
+            if events:
+                self._on_change()
+            spent = time.monotonic() - woke
+            self.lag.add(max(woke - asleep - pause, spent))
+            pause = max(DRAIN_S, 4 * spent)  # a long block that still grows must not take the interface's time
+
+    def _tell_about(self, prompt: FittedPrompt) -> None:
+        if len(prompt.dropped) > self._num_dropped:
+            self._num_dropped = len(prompt.dropped)
+            self._say(
+                f"the context is full: the {len(prompt.dropped)} oldest messages no longer go to the model "
+                "(they stay in the transcript); /compact summarises them",
+                "warning",
+            )
+        elif prompt.warn and not self._warned:
+            share = round(100 * prompt.prompt_tokens / prompt.context_tokens)
+            self._say(
+                f"{share} % of the context is used ({grouped(prompt.prompt_tokens)} of "
+                f"{grouped(prompt.context_tokens)} tok); soon the oldest turns leave it, /compact summarises them",
+                "warning",
+            )
+        self._warned = prompt.warn
+
+    def context_line(self) -> Content:
+        """`context 9 216/32 768 28%`, with a sign from 90 % on."""
+        total = self.session.context_tokens
+        used = self.session.used_tokens + (self.turn.num_tokens if self.turn is not None else 0)
+        if not total or not used:
+            return Content("")
+        share = used / total
+        text = f"context {grouped(used)}/{grouped(total)} {round(100 * share)}%"
+        return Content.styled(f"⚠ {text}", "bold $text-warning") if share >= 0.9 else Content.styled(text, MUTED)
