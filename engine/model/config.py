@@ -20,7 +20,7 @@ class YarnScaling:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Names follow config.json. `from_dict` (engine.weights.checkpoint) refuses what is missing or unsupported by name."""
+    """Names follow config.json; `engine.weights.config_reader` fills it and refuses what is missing or not built."""
 
     vocab_size: int
     hidden_size: int

@@ -1,4 +1,4 @@
-"""What each weight fmt is: its dtype, its bytes, and the way from and to float32. Knows no checkpoint and no kernel."""
+"""What each format of weights is: its dtype, its bytes, the way from and to float32. Knows no checkpoint and no kernel."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def dequantize(matrix: Matrix) -> torch.Tensor:
 
 
 def quantize(weight: torch.Tensor, fmt: Format, block: tuple[int, int] = (128, 128)) -> Matrix:
-    """A float matrix (out, in) in `format`, each value rounded once."""
+    """A float matrix (out, in) in format `fmt`, each value rounded once."""
     if fmt is not Format.FP8:
         return Matrix(fmt, weight.to(DTYPES[fmt]).contiguous())
     values, scale = fp8.quantize(weight, block)

@@ -67,7 +67,7 @@ def dequantize_into(
         tile = decode(values[start : start + step])  # (tile rows, columns)
         factors = scale[block_of_row[start : start + step]]  # (tile rows, blocks across)
         if whole:
-            tile[:, :edge].unflatten(1, (whole, block[1])).mul_(factors[:, :whole, None])
+            tile[:, :edge].view(-1, whole, block[1]).mul_(factors[:, :whole, None])
         if edge < columns:
             tile[:, edge:].mul_(factors[:, whole:])
         out[start : start + step].copy_(tile)

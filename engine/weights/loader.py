@@ -1,0 +1,210 @@
+"""Checkpoint + placement -> ModelParameters: reads layer by layer, converts on the way. Knows no arithmetic of the model.
+
+Each tensor is mapped, converted straight into its final memory and unmapped, so that the peak is the placed size plus
+the one tensor in hand plus a scratch of a few MiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+
+import torch
+
+from engine.errors import CheckpointError, LoadCancelledError
+from engine.events import LoadProgress
+from engine.model.parameters import (
+    AttentionParameters,
+    LayerParameters,
+    MlpParameters,
+    ModelParameters,
+    MoeParameters,
+)
+from engine.quant import fp8
+from engine.quant.formats import empty, empty_stack
+from engine.quant.matrix import Format, Matrix, MatrixStack
+from engine.weights.checkpoint import Checkpoint
+from engine.weights.names import EMBEDDING, HEAD, NORM, layer_prefix, scale_name
+from engine.weights.placement import Placement
+from engine.weights.safetensors_file import SafetensorsFiles
+
+_PROGRESS_BYTES = 16 << 20  # an event per 16 MiB: often enough for a bar, too seldom to cost anything
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedWeights:
+    """The weights, and the bytes that they really hold per tier: each allocation once, a tied head once."""
+
+    parameters: ModelParameters
+    bytes_by_tier: dict[str, int]
+
+
+def load(
+    checkpoint: Checkpoint,
+    placement: Placement,
+    on_progress: Callable[[LoadProgress], None] = lambda progress: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> LoadedWeights:
+    """Read every placed tensor. `cancelled` is asked before each one.
+
+    Raises LoadCancelledError when it answers True (what was read is freed), CheckpointError for values that no number
+    is. nano, 136 MB of it: 0.6 s to bf16 on two Zen 3 cores, file in the page cache.
+    """
+    with checkpoint.open_files() as files:
+        parameters = _Loader(checkpoint, placement, files, on_progress, cancelled).model()
+    return LoadedWeights(parameters, {"ram": held_bytes(parameters)})
+
+
+def held_bytes(parameters: ModelParameters) -> int:
+    """Bytes of the distinct allocations behind the tensors."""
+    storages = (tensor.untyped_storage() for tensor in _tensors(parameters))
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def _tensors(value: object) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _tensors(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _tensors(getattr(value, field.name))
+
+
+class _Loader:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        placement: Placement,
+        files: SafetensorsFiles,
+        on_progress: Callable[[LoadProgress], None],
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self._config = checkpoint.config
+        self._checkpoint = checkpoint
+        self._placement = placement
+        self._files = files
+        self._on_progress = on_progress
+        self._cancelled = cancelled
+        self._detail = ""
+        self._done_bytes = 0
+        self._reported_bytes = 0
+        self._total_bytes = placement.total_bytes
+
+    def model(self) -> ModelParameters:
+        self._detail = "embedding"
+        self._report()
+        embedding = self._matrix(EMBEDDING)
+        layers = []
+        for layer in range(self._config.num_hidden_layers):
+            self._detail = f"layer {layer + 1} of {self._config.num_hidden_layers}"
+            layers.append(self._layer(layer))
+            self._report()
+        self._detail = "head"
+        norm = self._vector(NORM)
+        head = embedding if self._config.tie_word_embeddings else self._matrix(HEAD)
+        self._report()
+        return ModelParameters(embedding, tuple(layers), norm, head)
+
+    def _layer(self, layer: int) -> LayerParameters:
+        prefix = layer_prefix(layer)
+        return LayerParameters(
+            input_norm=self._vector(f"{prefix}.input_layernorm.weight"),
+            attention=self._attention(f"{prefix}.self_attn"),
+            post_attention_norm=self._vector(f"{prefix}.post_attention_layernorm.weight"),
+            mlp=self._moe(f"{prefix}.mlp")
+            if self._config.is_moe_layer(layer)
+            else self._mlp(f"{prefix}.mlp"),
+        )
+
+    def _attention(self, prefix: str) -> AttentionParameters:
+        compressed = self._config.q_lora_rank is not None
+        return AttentionParameters(
+            q=None if compressed else self._matrix(f"{prefix}.q_proj.weight"),
+            q_a=self._matrix(f"{prefix}.q_a_proj.weight") if compressed else None,
+            q_a_norm=self._vector(f"{prefix}.q_a_layernorm.weight") if compressed else None,
+            q_b=self._matrix(f"{prefix}.q_b_proj.weight") if compressed else None,
+            kv_a=self._matrix(f"{prefix}.kv_a_proj_with_mqa.weight"),
+            kv_a_norm=self._vector(f"{prefix}.kv_a_layernorm.weight"),
+            kv_b=self._matrix(f"{prefix}.kv_b_proj.weight"),
+            o=self._matrix(f"{prefix}.o_proj.weight"),
+        )
+
+    def _mlp(self, prefix: str) -> MlpParameters:
+        return MlpParameters(
+            gate=self._matrix(f"{prefix}.gate_proj.weight"),
+            up=self._matrix(f"{prefix}.up_proj.weight"),
+            down=self._matrix(f"{prefix}.down_proj.weight"),
+        )
+
+    def _moe(self, prefix: str) -> MoeParameters:
+        return MoeParameters(
+            router=self._vector(f"{prefix}.gate.weight"),
+            correction_bias=self._vector(f"{prefix}.gate.e_score_correction_bias"),
+            gate=self._stack(prefix, "gate_proj"),
+            up=self._stack(prefix, "up_proj"),
+            down=self._stack(prefix, "down_proj"),
+            shared=self._mlp(f"{prefix}.shared_experts") if self._config.n_shared_experts else None,
+        )
+
+    def _vector(self, name: str) -> torch.Tensor:
+        """A norm's weight, a router or its bias, as float32."""
+        self._check_cancelled()
+        values = self._files.map(name).to(torch.float32, copy=True)
+        self._count(name)
+        return values
+
+    def _matrix(self, name: str) -> Matrix:
+        placed = self._placement.tensors[name]
+        rows, columns = placed.spec.shape
+        matrix = empty(placed.format, rows, columns, self._block)
+        self._fill(matrix, name)
+        return matrix
+
+    def _stack(self, prefix: str, projection: str) -> MatrixStack:
+        names = [f"{prefix}.experts.{e}.{projection}.weight" for e in range(self._config.n_routed_experts)]
+        placed = self._placement.tensors[names[0]]
+        rows, columns = placed.spec.shape
+        stack = empty_stack(placed.format, len(names), rows, columns, self._block)
+        for expert, name in enumerate(names):
+            self._fill(stack[expert], name)
+        return stack
+
+    @property
+    def _block(self) -> tuple[int, int]:
+        return self._config.weight_block_size or (128, 128)  # counts for FP8 only, which has one
+
+    def _fill(self, target: Matrix, name: str) -> None:
+        """Convert the stored tensor into `target`: a copy, a cast, or FP8 blocks widened and rounded once."""
+        self._check_cancelled()
+        source = self._files.map(name)
+        if source.dtype is not fp8.DTYPE:
+            target.data.copy_(source)
+        else:
+            scale = self._files.map(scale_name(name)).float()
+            if fp8.has_nan(source) or not bool(scale.isfinite().all()):
+                raise CheckpointError(
+                    f"{self._checkpoint.path}: {name} or its scales hold values that are not numbers; "
+                    f"download {self._checkpoint.tensors[name].shard} again"
+                )
+            if target.format is Format.FP8:
+                assert target.scale is not None
+                target.data.copy_(source)
+                target.scale.copy_(scale)
+            else:
+                fp8.dequantize_into(target.data, source, scale, self._block)
+        self._count(name)
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled():
+            raise LoadCancelledError("loading was stopped; nothing stays in memory")
+
+    def _count(self, name: str) -> None:
+        self._done_bytes += self._placement.tensors[name].nbytes
+        if self._done_bytes - self._reported_bytes >= _PROGRESS_BYTES:
+            self._report()
+
+    def _report(self) -> None:
+        self._reported_bytes = self._done_bytes
+        self._on_progress(LoadProgress("reading weights", self._done_bytes, self._total_bytes, self._detail))
