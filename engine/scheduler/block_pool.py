@@ -94,23 +94,24 @@ class BlockPool:
     ) -> list[int]:
         """`count` pages with one holder each, consecutive and ascending where that is possible.
 
-        `after` is the page they should follow. `room` >= count is what the holder may come to need in all: when free
-        pages are short of it, the least recently used reusable pages are given up together, so that the next calls
-        find neighbours. `keep_clear` are the pages into which other holders grow, used last.
+        `after` is the page they should follow. `room` >= count is what the holder is likely to need in all: where a
+        new run begins, the least recently used reusable pages are given up together until so many are free, and the
+        next calls find neighbours. `keep_clear` are the pages into which other holders grow, used last.
         """
         assert count <= self.num_available, f"{count} pages asked for, {self.num_available} available"
-        while self.num_free < max(count, room) and self._reusable:
-            self._evict()
         taken: list[int] = []
         block_id = self.num_blocks if after is None else after + 1
         while len(taken) < count:
             if block_id >= self.num_blocks or not self._is_free[block_id]:
-                block_id = self._find_run(max(count, room) - len(taken), keep_clear)
+                length = max(count, room) - len(taken)
+                while self.num_free < length and self._reusable:
+                    self._evict()
+                block_id = self._find_run(length, keep_clear)
             self._is_free[block_id] = 0
+            self.num_free -= 1
             self._num_holders[block_id] = 1
             taken.append(block_id)
             block_id += 1
-        self.num_free -= count
         return taken
 
     def publish(self, block_id: int, key: PageKey) -> None:

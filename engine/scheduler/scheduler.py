@@ -230,14 +230,21 @@ class Scheduler:
         count = self.pool.num_pages(request.num_computed + length) - len(held)
         if count <= 0:
             return
-        others = [self._room(other) for other in self._running if other is not request and other.block_ids]
-        room = self.pool.num_pages(request.max_tokens) - len(held)
-        held += self.pool.allocate(count, held[-1] if held else None, room, others)
+        keep_clear = [
+            range(other.block_ids[-1] + 1, other.block_ids[-1] + 1 + self._room(other))
+            for other in self._running
+            if other is not request and other.block_ids
+        ]
+        held += self.pool.allocate(count, held[-1] if held else None, self._room(request), keep_clear)
 
-    def _room(self, request: Request) -> range:
-        """The pages behind a request's last one into which it grows if they are free."""
-        last = request.block_ids[-1]
-        return range(last + 1, last + 1 + self.pool.num_pages(request.max_tokens) - len(request.block_ids))
+    def _room(self, request: Request) -> int:
+        """Pages that a request is likely to need: for what it knows, and for an answer of at most 1/8 of the pool.
+
+        The limit keeps a caller who allows a very long answer from driving every stored prefix out.
+        """
+        known = self.pool.num_pages(len(request.known_ids))
+        answer = self.pool.num_pages(request.max_tokens) - known
+        return known + min(answer, self.pool.num_blocks // 8) - len(request.block_ids)
 
     def _admit(self) -> bool:
         """Move the head of the queue to the running requests, if a place and pages for all it knows are there.

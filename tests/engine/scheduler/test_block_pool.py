@@ -138,6 +138,14 @@ def test_neighbours_are_found_in_a_pool_that_is_full_of_old_prefixes():
     assert pool.num_reusable == 24
 
 
+def test_nothing_is_given_up_while_a_neighbour_is_free():
+    pool = BlockPool(8, 2)
+    store(pool, keys_of((1, 1), (1, 2)))
+    mine = pool.allocate(1, room=1)
+    mine += pool.allocate(1, after=mine[-1], room=8)
+    assert (mine, pool.num_reusable) == ([2, 3], 2)
+
+
 def test_room_that_must_be_kept_clear_is_used_before_a_request_is_refused():
     pool = BlockPool(4, 2)
     mine = pool.allocate(1, room=4)

@@ -155,6 +155,17 @@ def test_a_running_request_shares_its_prompt_with_the_next_one():
     assert second.output_ids == solo(second.prompt_ids, 30)
 
 
+def test_a_caller_who_allows_a_long_answer_does_not_drive_out_the_stored_prefixes():
+    simulation = Simulation(64, 4, chunk_size=64)
+    first = simulation.submit([1] * 120, 1)
+    simulation.run()
+    simulation.submit([2] * 8, 240, stops={next_token([2] * 8)})
+    simulation.run()
+    again = simulation.submit([*first.prompt_ids, 2], 1)
+    simulation.run()
+    assert again.num_cached == 120
+
+
 def test_cancelling_frees_every_page_at_once_and_twice_is_no_error():
     simulation = Simulation(max_batch_size=1)
     simulation.submit([1] * 30, 20)

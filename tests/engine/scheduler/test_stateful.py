@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from engine.errors import RequestTooLargeError
-from tests.engine.scheduler.simulation import VOCABULARY, Simulation, solo
+from tests.engine.scheduler.simulation import VOCABULARY, Simulation, next_token, solo
 
 
 class Sessions(RuleBasedStateMachine):
@@ -79,6 +79,10 @@ class Sessions(RuleBasedStateMachine):
         for request in self.simulation.requests.values():
             whole = solo(request.prompt_ids, request.max_new_tokens, {0})
             cut = request.request_id in self.cut
+            if request.score and not cut:
+                ids = request.prompt_ids
+                expected = [next_token(ids[: position + 1]) for position in range(len(ids))]
+                assert self.simulation.scores[request.request_id] == expected
             assert request.output_ids == (whole[: request.num_output] if cut else whole)
 
 
