@@ -37,12 +37,18 @@ class ChatApp(App[None]):
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
     CSS = """
-    Screen { background: $background; }
     Toast { max-width: 90%; width: 64; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+c", "interrupt", "copy, stop, clear, quit", show=False, priority=True, id="app.interrupt"),
-        Binding("ctrl+q", "quit", "quit", key_display="^q", priority=True, id="app.quit"),
+        Binding(
+            "ctrl+c",
+            "interrupt",
+            "copy the selection, else stop, else clear the input, else quit",
+            show=False,
+            priority=True,
+            id="app.interrupt",
+        ),
+        Binding("ctrl+q", "quit", "quit", key_display="^q", priority=True, id="app.quit", tooltip="leave"),
     ]
     ESCAPE_TO_MINIMIZE = False
     CLOSE_TIMEOUT = 5.0
@@ -62,7 +68,9 @@ class ChatApp(App[None]):
         self.backend = backend
         self.settings = settings
         self.failure: EngineError | None = None
-        self.chat = ChatSession(backend, store, conversation, params, root, saved=saved or bool(conversation.messages))
+        self.chat = ChatSession(
+            backend, store, conversation, params, root, saved=saved or bool(conversation.messages)
+        )
         self._left_cleanly = False
         for theme in THEMES:
             self.register_theme(theme)
@@ -128,13 +136,17 @@ class ChatApp(App[None]):
             return
         for command in COMMANDS:
             if not command.usage or command.usage.startswith("["):
-                yield SystemCommand(f"/{command.name}", command.help, partial(chat.run_command, f"/{command.name}"))
+                yield SystemCommand(
+                    f"/{command.name}", command.help, partial(chat.run_command, f"/{command.name}")
+                )
         yield SystemCommand("Thinking", "show or hide what the model thought (F2)", chat.action_thinking)
         yield SystemCommand("Gauges", "full, strip, off (F5)", chat.action_gauges)
         yield SystemCommand("Search history", "find what you asked before (^r)", chat.search_history)
         yield SystemCommand("Edit in $EDITOR", "write the input in your editor (^g)", chat.action_editor)
         for theme in THEMES:
-            yield SystemCommand(f"Theme: {theme.name}", "change the colours", partial(self.use_theme, theme.name, True))
+            yield SystemCommand(
+                f"Theme: {theme.name}", "change the colours", partial(self.use_theme, theme.name, True)
+            )
 
     # -- settings -------------------------------------------------------------------------------------------------
 
@@ -142,7 +154,7 @@ class ChatApp(App[None]):
         """Switch the colours; "" turns dark to light and back. An unknown name is answered with the known ones."""
         if not name:
             name = "light" if self.current_theme.dark else "dark"
-        few_colours = self.console.color_system in (None, "standard")
+        few_colours = self.console.color_system == "standard"
         chosen = theme_for(name, few_colours)
         if chosen not in self.available_themes:
             known = ", ".join(sorted(self.available_themes))

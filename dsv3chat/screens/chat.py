@@ -50,6 +50,14 @@ _LAYOUT_BATCH = 20  # older messages laid out at a time
 _GAUGES = ("full", "strip", "off")
 
 
+def _key(keys: str, action: str, label: str, display: str, text: str) -> Binding:
+    """A key of the chat; without a label it is left out of the bar at the bottom."""
+    name = action.partition("(")[0] + ("_down" if "(1)" in action else "")
+    return Binding(
+        keys, action, label or text, bool(label), display, priority=keys != "escape", tooltip=text, id=f"chat.{name}"
+    )
+
+
 class ChatScreen(Screen[None]):
     """See terminal.md for the keys; every binding has an id, so that the settings can remap it."""
 
@@ -61,21 +69,21 @@ class ChatScreen(Screen[None]):
         & #transcript { height: 1fr; padding: 0 0 0 0; background: $background; }
         & #more { layer: over; dock: bottom; width: auto; height: 1; display: none;
                   margin: 0 0 0 2; background: $panel; color: $text; padding: 0 1; }
-        & #inputrow { height: auto; max-height: 10; border-top: solid $panel; background: $background; }
-        & #sigil { width: 2; height: 1; color: $text-primary; text-style: bold; }
+        & #inputrow { height: auto; max-height: 10; border-top: solid $panel-lighten-1; background: $background; }
+        & #sigil { width: 2; padding: 0 0 0 1; height: 1; color: $text-primary; text-style: bold; }
         & #queued { display: none; color: $text-warning; }
     }
     """
     AUTO_FOCUS = "#prompt"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "escape", "stop", key_display="esc", id="chat.stop"),
-        Binding("ctrl+b", "sessions", "sessions", key_display="^b", id="chat.sessions"),
-        Binding("f1", "help", "help", key_display="F1", id="chat.help"),
-        Binding("f2", "thinking", "thinking", key_display="F2", id="chat.thinking"),
-        Binding("f5", "gauges", "gauges", key_display="F5", id="chat.gauges"),
-        Binding("ctrl+g", "editor", "editor", key_display="^g", priority=True, id="chat.editor"),
-        Binding("alt+up", "pick(-1)", "pick", key_display="alt+↑↓", priority=True, id="chat.pick_up"),
-        Binding("alt+down", "pick(1)", "pick the message below", show=False, priority=True, id="chat.pick_down"),
+        _key("escape", "escape", "stop", "esc", "close the popup, drop the queued prompt, stop the answer"),
+        _key("f1", "help", "help", "F1", "this page"),
+        _key("ctrl+b", "sessions", "sessions", "^b", "saved conversations: open, rename, delete"),
+        _key("alt+up", "pick(-1)", "pick", "alt+↑", "pick a message above"),
+        _key("alt+down", "pick(1)", "", "alt+↓", "pick a message below"),
+        _key("f2", "thinking", "thinking", "F2", "show or hide what the model thought"),
+        _key("f5", "gauges", "gauges", "F5", "gauges full, as a strip, off"),
+        _key("ctrl+g", "editor", "editor", "^g", "write the input in $VISUAL or $EDITOR"),
     ]
 
     def __init__(self, session: ChatSession) -> None:
@@ -216,7 +224,9 @@ class ChatScreen(Screen[None]):
         self._more.display = not follow
         if not follow:
             count = f"↓ {unseen} new line{'s' if unseen != 1 else ''} (end) ↓" if unseen else "↓ end ↓"
-            self._more.styles.width = len(count) + 2
+            width = len(count) + 2
+            self._more.styles.width = width
+            self._more.styles.offset = (max(0, self.transcript.size.width - width - 4), 0)
             self._more.show(Content(count))
 
     # -- gauges ---------------------------------------------------------------------------------------------------

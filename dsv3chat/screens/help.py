@@ -13,9 +13,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from dsv3chat.commands import COMMANDS
-from dsv3chat.widgets.rows import MUTED
+from dsv3chat.widgets.rows import MUTED, text_rows
 
-_COLUMN = 24
+_COLUMN = 14
+_WIDE_COLUMN = 26
+_WIDTH = 76
 
 
 class HelpScreen(ModalScreen[None]):
@@ -53,10 +55,12 @@ class HelpScreen(ModalScreen[None]):
             for binding in bindings:
                 if binding.description:
                     keys.setdefault(binding.tooltip or binding.description, []).append(self._key(binding))
-            lines += [_line(" ".join(dict.fromkeys(k)), text) for text, k in keys.items()]
+            for text, names in keys.items():
+                lines += _lines_of(" ".join(dict.fromkeys(names)), text, _COLUMN)
         lines += [Content(""), Content.styled("Commands", "bold $text-primary")]
-        lines += [_line(f"/{c.name} {c.usage}".strip(), c.help) for c in COMMANDS]
-        lines += [_line("@path", "attach a file, lines of it (@a.py:10-40) or a folder's listing")]
+        for command in COMMANDS:
+            lines += _lines_of(f"/{command.name} {command.usage}".strip(), command.help, _WIDE_COLUMN)
+        lines += _lines_of("@path", "attach a file, lines of it (@a.py:10-40), or a folder's listing", _WIDE_COLUMN)
         lines += [
             Content(""),
             Content.styled("Drag with the mouse to select, ^c copies. Every key can be remapped in the settings.", MUTED),
@@ -64,13 +68,16 @@ class HelpScreen(ModalScreen[None]):
         return lines
 
     def _key(self, binding: Binding) -> str:
-        return self.app.get_key_display(binding)
+        if binding.key_display:
+            return binding.key_display
+        keys = [Binding(key, binding.action) for key in binding.key.split(",")]
+        return " ".join(self.app.get_key_display(key) for key in keys)
 
     def action_close(self) -> None:
         """Back to the chat."""
         self.dismiss(None)
 
 
-def _line(key: str, text: str) -> Content:
-    gap = " " * max(1, _COLUMN - len(key))
-    return Content.assemble(("  " + key, "bold"), gap + text)
+def _lines_of(key: str, text: str, column: int) -> list[Content]:
+    first = Content.styled(f"  {key}".ljust(column), "bold")
+    return [row.content for row in text_rows(Content(text), _WIDTH, first, Content(" " * column))]

@@ -52,9 +52,10 @@ class Header(Bar):
             f"  {clean_line(model)}",
             (f" · {clean_line(profile)}" if profile else "", MUTED),
         )
-        right = Content.assemble(clean_line(title) or "new conversation", (f" · {state}" if state else "", MUTED))
-        room = max(10, self.size.width // 2 + 10)
-        self.show(left, right.truncate(room, ellipsis=True) if right.cell_length > room else right)
+        tail = Content.styled(f" · {state}" if state else "", MUTED)
+        room = max(10, self.size.width - 2 - left.cell_length - tail.cell_length)
+        name = Content(clean_line(title) or "new conversation")
+        self.show(left, (name.truncate(room, ellipsis=True) if name.cell_length > room else name) + tail)
 
 
 class KeyBar(Bar):

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from dsv3chat.sanitize import clean_line
+from dsv3chat.sanitize import clean, clean_line
 from dsv3chat.widgets.rows import MUTED, columns
 
 MAX_CHOICES = 8
@@ -69,13 +69,18 @@ class Completion(Widget):
     def render(self) -> Content:
         """One line a choice; the marked one carries an arrow, not only a colour."""
         lines = []
+        width = max(self.size.width, 10)
+        label_width = min(width // 2, 2 + max((len(clean_line(c.label)) for c in self.choices), default=0))
         for index, choice in enumerate(self.choices):
             marked = index == self._index
-            label = Content(("▸ " if marked else "  ") + clean_line(choice.label))
-            hint = "  tab" if marked else "     "
-            detail = Content.styled(clean_line(choice.detail) + hint, MUTED)
-            line = columns(label, detail, max(self.size.width, 10))
-            lines.append(line.stylize_before("bold") if marked else line)
+            label = Content(clean_line(choice.label)).truncate(label_width, ellipsis=True, pad=True)
+            detail = Content.styled(clean(choice.detail), MUTED).truncate(width - label_width - 9, ellipsis=True)
+            line = columns(
+                Content.assemble("▸ " if marked else "  ", label.stylize("bold") if marked else label, "  ", detail),
+                Content.styled("tab" if marked else "", MUTED),
+                width,
+            )
+            lines.append(line)
         return Content("\n").join(lines)
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:

@@ -37,16 +37,16 @@ class Prompt(TextArea):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "send", key_display="⏎", priority=True, id="prompt.send"),
+        Binding("enter", "submit", "send", key_display="⏎", priority=True, id="prompt.send", tooltip="send"),
         Binding("ctrl+j,shift+enter", "newline", "newline", key_display="^j", priority=True, id="prompt.newline"),
-        Binding("up", "older", "history", show=False, priority=True, id="prompt.older"),
-        Binding("down", "newer", "history", show=False, priority=True, id="prompt.newer"),
-        Binding("tab", "complete", "complete", show=False, priority=True, id="prompt.complete"),
-        Binding("ctrl+r", "search_history", "search history", show=False, priority=True, id="prompt.search"),
-        Binding("pageup", "scroll(-1)", "page up", show=False, priority=True, id="prompt.page_up"),
-        Binding("pagedown", "scroll(1)", "page down", show=False, priority=True, id="prompt.page_down"),
-        Binding("ctrl+end", "to_end", "to the end", show=False, priority=True, id="prompt.to_end"),
-        Binding("end", "end", "end of line or of the chat", show=False, priority=True, id="prompt.end"),
+        Binding("up", "older", "earlier and later inputs, at the edge of the text", show=False, priority=True, id="prompt.older"),
+        Binding("down", "newer", "earlier and later inputs, at the edge of the text", show=False, priority=True, id="prompt.newer"),
+        Binding("tab", "complete", "take the marked completion", show=False, priority=True, id="prompt.complete"),
+        Binding("ctrl+r", "search_history", "search what you asked before", show=False, priority=True, id="prompt.search"),
+        Binding("pageup", "scroll(-1)", "scroll the chat", show=False, priority=True, id="prompt.page_up"),
+        Binding("pagedown", "scroll(1)", "scroll the chat", show=False, priority=True, id="prompt.page_down"),
+        Binding("ctrl+end", "to_end", "to the end of the chat", show=False, priority=True, id="prompt.to_end"),
+        Binding("end", "end", "to the end of the line; of the chat when the input is empty", show=False, priority=True, id="prompt.end"),
     ]
 
     class Submitted(Message):
