@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import torch
 
 NEEDED_BYTES = DOWNLOAD_BYTES + BASE_BYTES + BUILT_BYTES  # pip's own cache may keep the download
+_MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 # SHA-256 over every tensor's name, type, shape and bytes, by name. It holds on every machine: what depends on the LAPACK
 # (a QR in float64) differs by some 1e-12, e4m3 steps are 1e-1 wide. Of 48 million values none changes, neither in FP8 nor in float32
 # before it, between MKL with AVX2, MKL's SSE2 path and OpenBLAS; 1e-6 values would be expected to.
@@ -87,10 +88,12 @@ def is_finished(folder: Path) -> bool:
     try:
         with (folder / MODEL_FILE).open("rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")
+            if header_bytes > _MAX_HEADER_BYTES:
+                return False
             header = json.loads(file.read(header_bytes))
             end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
             return file.seek(0, 2) == 8 + header_bytes + int(end)
-    except (OSError, ValueError, MemoryError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
