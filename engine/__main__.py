@@ -133,8 +133,9 @@ def score(
     model: str, ids_file: Path, profile_name: str | None, overrides: tuple[str, ...], as_json: bool
 ) -> None:
     """Log-probabilities of the token ids in a JSON file (a list of numbers)."""
+    ids = _read_ids(ids_file)
     with _open(model, _profile(profile_name, overrides)) as engine:
-        result = engine.score(_read_ids(ids_file))
+        result = engine.score(ids)
     if as_json:
         click.echo(json.dumps(asdict(result)))
     else:

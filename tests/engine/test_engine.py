@@ -149,7 +149,7 @@ def test_cancelling_the_one_that_waits_leaves_the_one_that_runs(checkpoint):
 
 
 def test_cancelling_keeps_the_text_and_frees_the_pages(engine):
-    generation = engine.submit(ids(10), replace(GREEDY, max_new_tokens=2000))
+    generation = engine.submit(ids(10), replace(GREEDY, max_new_tokens=900))
     events = []
     while len(tokens(events)) < 3:
         events += generation.wait(5)
@@ -157,7 +157,7 @@ def test_cancelling_keeps_the_text_and_frees_the_pages(engine):
     events += list(generation)
     assert isinstance(events[-1], Finished)
     assert events[-1].reason == "cancelled"
-    assert events[-1].usage.completion_tokens == len(tokens(events)) < 2000
+    assert events[-1].usage.completion_tokens == len(tokens(events)) < 900
     assert engine.stats().kv_pages_used == 0
     assert engine.stats().num_running == 0
 
@@ -174,8 +174,8 @@ def test_the_queue_is_told_and_served_in_order(checkpoint):
 
 
 def test_what_can_never_fit_is_refused_at_once_with_the_numbers(engine):
-    with pytest.raises(RequestTooLargeError, match=r"2100.*\b2048\b"):
-        engine.submit(ids(2000), replace(GREEDY, max_new_tokens=100))
+    with pytest.raises(RequestTooLargeError, match=r"1100.*\b1024\b"):
+        engine.submit(ids(1000), replace(GREEDY, max_new_tokens=100))
     assert engine.stats().num_waiting == 0
 
 
@@ -225,7 +225,7 @@ def test_logits_that_are_not_finite_fail_their_request_with_step_and_layer(tmp_p
 
 
 def test_a_broken_engine_fails_every_request_and_takes_no_more(engine, monkeypatch):
-    running = engine.submit(ids(10), replace(GREEDY, max_new_tokens=2000))
+    running = engine.submit(ids(10), replace(GREEDY, max_new_tokens=900))
     running.wait(5)
 
     def explode(*args):
@@ -242,7 +242,7 @@ def test_a_broken_engine_fails_every_request_and_takes_no_more(engine, monkeypat
 
 def test_closing_ends_what_runs_with_a_reason(checkpoint):
     engine = Engine.open(checkpoint[0], PROFILE)
-    running = [engine.submit(ids(10, seed=i), replace(GREEDY, max_new_tokens=2000)) for i in range(6)]
+    running = [engine.submit(ids(10, seed=i), replace(GREEDY, max_new_tokens=900)) for i in range(6)]
     closers = [threading.Thread(target=engine.close) for _ in range(3)]
     for closer in closers:
         closer.start()
