@@ -169,7 +169,7 @@ class NVMLError(Exception):
     """As pynvml's."""
 
 
-class NVMLNotSupported(NVMLError):
+class NVMLNotSupportedError(NVMLError):
     """As pynvml's."""
 
 
@@ -185,7 +185,7 @@ def nvml(count: int, **changes: Any) -> SimpleNamespace:
 
     names = {
         "NVMLError": NVMLError,
-        "NVMLError_NotSupported": NVMLNotSupported,
+        "NVMLError_NotSupported": NVMLNotSupportedError,
         "nvmlInit": start,
         "nvmlShutdown": stop,
         "nvmlSystemGetDriverVersion": lambda: "550.1",
@@ -235,10 +235,10 @@ def test_a_gpu_that_cannot_be_read_does_not_hide_the_others() -> None:
 
 
 def test_memory_that_a_gpu_does_not_report_is_unknown_and_not_zero() -> None:
-    gpus, _ = probe_gpus(nvml(1, nvmlDeviceGetMemoryInfo=raising(NVMLNotSupported("no"))))
+    gpus, _ = probe_gpus(nvml(1, nvmlDeviceGetMemoryInfo=raising(NVMLNotSupportedError("no"))))
     assert (gpus[0].total_bytes, gpus[0].free_bytes) == (None, None)
 
 
 def test_a_sensor_that_a_gpu_lacks_is_unknown_and_hides_nothing() -> None:
-    gpus, reason = probe_gpus(nvml(1, nvmlDeviceGetPowerUsage=raising(NVMLNotSupported("no"))))
+    gpus, reason = probe_gpus(nvml(1, nvmlDeviceGetPowerUsage=raising(NVMLNotSupportedError("no"))))
     assert (gpus[0].power_w, gpus[0].temperature_c, reason) == (None, 71, "")
