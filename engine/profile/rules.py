@@ -10,7 +10,7 @@ _PART = re.compile(r"[A-Za-z0-9_]+")
 _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 _BELOW = r"(?:\..*)?"  # a rule covers the module it names and everything below it
 _MAX_MATCH_LENGTH = 300
-_MAX_REPETITIONS = 6  # bounds the backtracking of a regular expression over a path of some 60 characters
+_MAX_REPETITIONS = 5  # bounds the backtracking of a regular expression over a path of some 60 characters
 
 
 class RuleMatcher:
