@@ -93,6 +93,8 @@ def _backtracking_risk(expression: str) -> str:
     if re.search(r"\\[0-9]|\(\?P=|\(\?\(", bare):
         return "refers back to a group, which a rule cannot do; write the text again"
     bare = re.sub(r"\[\^?\]?[^\]]*\]", "x", bare)  # so is a class
+    if re.search(r"(?:\.[*+]\??){2}", bare):
+        return "repeats . twice in a row, which one .* says as well"
     bare = re.sub(r"\(\?(?:P<\w*>|<?[=!:]|[a-z-]*:)", "(", bare)
     repetitions, groups, closed = 0, [False], False
     for i, char in enumerate(bare):

@@ -84,6 +84,7 @@ def test_a_rule_covers_what_it_names_and_what_is_below(
         ("re:(a?){30}", "repeats a group"),
         (r"re:(a)\1", "refers back"),
         ("re:" + "a?" * 30, "30 repetitions"),
+        ("re:.*.*x", "twice in a row"),
     ],
 )
 def test_what_is_not_in_the_grammar_is_refused(match: str, says: str) -> None:
