@@ -13,7 +13,7 @@ from typing import Literal
 import engine
 from dsv3chat.nano import BUILT_BYTES, DOWNLOAD_BYTES, NAME, TITLE
 from dsv3chat.nano.build import ensure_nano, is_finished
-from engine import LoadProgress
+from engine import KnownModel, LoadProgress
 from engine.paths import models_dir
 
 
@@ -24,8 +24,8 @@ class ModelEntry:
     name: str  # what --model takes
     path: Path
     size_bytes: int
-    state: Literal["ready", "built at first use"]
-    note: str = ""
+    state: Literal["ready", "built at first use", "unusable"]
+    note: str = ""  # of an unusable model, what is wrong with it
 
 
 def resolve_model(
@@ -49,10 +49,16 @@ def known_models() -> list[ModelEntry]:
     else:
         note = f"{TITLE}; fetches {DOWNLOAD_BYTES / 1e6:.0f} MB once"
         first = ModelEntry(NAME, nano, BUILT_BYTES, "built at first use", note)
-    others = [model for model in engine.list_models() if model.path != nano]
-    return [first, *(ModelEntry(model.name, model.path, _size(model.path), "ready") for model in others)]
+    return [first, *(_entry(model) for model in engine.list_models() if model.path != nano)]
+
+
+def _entry(model: KnownModel) -> ModelEntry:
+    if model.problem is not None:
+        return ModelEntry(model.name, model.path, model.size_bytes, "unusable", model.problem)
+    where = "built or converted here" if model.origin == "built" else "in the Hugging Face cache"
+    return ModelEntry(model.name, model.path, model.size_bytes, "ready", where)
 
 
 def _size(folder: Path) -> int:
-    """Bytes of the files directly in `folder`, links followed: a checkpoint has no folders within."""
+    """Bytes of the files directly in `folder`; nano has no folders within."""
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())

@@ -1,13 +1,11 @@
 """Names to folders: nano is built when needed, everything else is the engine's to find."""
 
-from types import SimpleNamespace
-
 import pytest
 
 import engine
 from dsv3chat import models
 from dsv3chat.nano import BUILT_BYTES, NAME
-from engine import ModelNotFoundError
+from engine import KnownModel, ModelNotFoundError
 
 
 def ignore(_progress):
@@ -20,21 +18,21 @@ def never():
 
 @pytest.fixture
 def found(monkeypatch, tmp_path):
-    """The engine knows one model, `other`, of 5 bytes, and a nano that the front end lists itself."""
+    """The engine knows `other` and the broken `half`, and a nano that the front end lists itself."""
     folder = tmp_path / "other"
-    folder.mkdir()
-    (folder / "model.safetensors").write_bytes(b"12345")
 
     def find(name):
         if name != "other":
             raise ModelNotFoundError(f"no {name}")
         return folder
 
-    nano = SimpleNamespace(name=NAME, path=models.models_dir() / NAME)
-    monkeypatch.setitem(vars(engine), "find_model", find)
-    monkeypatch.setitem(
-        vars(engine), "list_models", lambda: [nano, SimpleNamespace(name="other", path=folder)]
-    )
+    known = [
+        KnownModel(NAME, models.models_dir() / NAME, "built", 1),
+        KnownModel("other", folder, "built", 5),
+        KnownModel("org/half", tmp_path / "half", "hub", 3, "1 of 2 weight files are missing"),
+    ]
+    monkeypatch.setattr(engine, "find_model", find, raising=False)
+    monkeypatch.setattr(engine, "list_models", lambda: known, raising=False)
     return folder
 
 
@@ -52,10 +50,12 @@ def test_other_names_go_to_the_engine(found):
 
 
 def test_nano_is_listed_once_and_first_before_it_is_built(found):
-    nano, other = models.known_models()
+    nano, other, half = models.known_models()
     assert (nano.name, nano.state, nano.size_bytes) == (NAME, "built at first use", BUILT_BYTES)
     assert "fetches 93 MB" in nano.note
     assert (other.name, other.path, other.size_bytes, other.state) == ("other", found, 5, "ready")
+    assert (half.name, half.size_bytes, half.state) == ("org/half", 3, "unusable")
+    assert half.note == "1 of 2 weight files are missing"
 
 
 def test_a_built_nano_is_listed_as_ready_with_its_size(found, nano_dir):
@@ -65,3 +65,12 @@ def test_a_built_nano_is_listed_as_ready_with_its_size(found, nano_dir):
     assert nano.state == "ready"
     assert nano.size_bytes == sum(f.stat().st_size for f in nano_dir.iterdir())
     assert abs(nano.size_bytes - BUILT_BYTES) < 1_000_000
+
+
+def test_a_name_that_nothing_has_is_refused_by_the_engine_itself():
+    with pytest.raises(ModelNotFoundError, match="no-such-model"):
+        models.resolve_model("no-such-model", ignore, never)
+
+
+def test_a_folder_is_found_by_its_path(nano_dir):
+    assert models.resolve_model(str(nano_dir), ignore, never) == nano_dir
