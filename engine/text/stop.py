@@ -14,7 +14,9 @@ class StopFinder:
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         if "" in stops:
-            raise RequestError("a stop string is empty and would stop before the first character; leave it out")
+            raise RequestError(
+                "a stop string is empty and would stop before the first character; leave it out"
+            )
         self._stops = stops
         self._longest = max(map(len, stops), default=0)
         self._held = ""
