@@ -144,7 +144,7 @@ class Scheduler:
             if length and self._make_room(request, length, preempted):
                 budget -= length if request.num_uncomputed > 1 else 0
                 chunks.append(self._chunk(request, length))
-        while budget and self._admit():
+        while budget and not preempted and self._admit():
             request = self._running[-1]
             length = min(budget, request.num_uncomputed)
             self._grow(request, length)
@@ -249,8 +249,9 @@ class Scheduler:
     def _admit(self) -> bool:
         """Move the head of the queue to the running requests, if a place and pages for all it knows are there.
 
-        Asked only while the budget lasts, so the running requests hold pages for all that they know. A request that
-        this step preempted finds fewer pages than it gave up and stays.
+        Asked only while the budget lasts, so the running requests hold pages for all that they know; and not in a
+        step that preempts: a request that had copies of shared pages could come back at once, and stand in the plan
+        as preempted and as computed.
         """
         if not self._waiting or len(self._running) >= self.max_batch_size:
             return False

@@ -238,6 +238,16 @@ def test_the_youngest_gives_up_its_pages_and_is_the_next_of_the_queue():
     simulation.run()
 
 
+def test_a_preempted_request_that_can_share_what_it_had_copied_comes_back_in_a_later_step():
+    simulation = Simulation(num_blocks=20, block_size=1, max_batch_size=2)
+    for _ in range(2):  # read in the same step: two copies of the same pages
+        simulation.submit([1, 2, 3, 4, 5, 6, 7, 0], 10)
+    simulation.run()
+    [plan] = [plan for plan in simulation.plans if plan.preempted]
+    assert [chunk.request_id for chunk in plan.chunks] == [0]
+    assert simulation.requests[1].output_ids == solo([1, 2, 3, 4, 5, 6, 7, 0], 10)
+
+
 def test_four_times_1024_tokens_are_in_flight_with_cache_lens_8192():
     simulation = Simulation(8192 // 64, 64, max_batch_size=4, chunk_size=256, max_context=8192)
     requests = [simulation.submit([n] * 1000, 1024) for n in range(4)]
