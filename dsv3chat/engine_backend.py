@@ -1,11 +1,25 @@
-"""The in-process engine behind the ChatBackend protocol. Knows no screen."""
+"""The in-process engine behind the ChatBackend protocol. Knows no screen and imports no tensor before `load`."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from dsv3chat.backend import Stream
-from engine import LoadProgress, Message, ModelInfo, Profile, SamplingParams, StepStats
+from engine import (
+    EngineClosedError,
+    LoadCancelledError,
+    LoadProgress,
+    Message,
+    ModelInfo,
+    Profile,
+    SamplingParams,
+    StepStats,
+)
+
+if TYPE_CHECKING:
+    from engine import Engine
 
 
 class EngineBackend:
@@ -14,36 +28,68 @@ class EngineBackend:
     def __init__(self, model: str, profile: Profile) -> None:
         self.model = model
         self.profile = profile
+        self._engine: Engine | None = None
+        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+        self._closed = False
 
     def load(self, on_progress: Callable[[LoadProgress], None]) -> ModelInfo:
-        """Find (for nano: build) the model and load it."""
-        raise NotImplementedError
+        """Find (for nano: build) the model and load it. Once it has returned, it returns the same again.
+
+        Raises EngineError; LoadCancelledError after cancel_load(), after which `load` may be called anew.
+        """
+        if self._engine is not None:
+            return self._engine.info
+        self._cancelled.clear()
+        on_progress(LoadProgress("starting"))
+        from dsv3chat.models import resolve_model
+        from engine import Engine  # torch: seconds, and on the thread that called
+
+        path = resolve_model(self.model, on_progress, self._cancelled.is_set)
+        engine = Engine.open(path, self.profile, on_progress=on_progress, cancelled=self._cancelled.is_set)
+        with self._lock:
+            if self._closed or self._cancelled.is_set():
+                engine.close()
+                raise LoadCancelledError(f"the loading of {self.model} was stopped")
+            self._engine = engine
+        return engine.info
 
     def cancel_load(self) -> None:
         """Make a running `load` raise LoadCancelledError soon."""
-        raise NotImplementedError
+        self._cancelled.set()
 
     @property
     def info(self) -> ModelInfo | None:
         """None before `load` returned."""
-        raise NotImplementedError
+        return None if self._engine is None else self._engine.info
 
     def start(self, messages: Sequence[Message], params: SamplingParams) -> Stream:
-        """Begin an answer."""
-        raise NotImplementedError
+        """Begin an answer. RequestError when it can never run, EngineClosedError before `load` and after `close`."""
+        return self._loaded().submit(messages, params)
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
-        """Tokens of the prompt these messages become."""
-        raise NotImplementedError
+        """Tokens of the prompt these messages become, template included."""
+        return self._loaded().count_tokens(messages)
 
     def count_text_tokens(self, text: str) -> int:
         """Tokens of a bare text."""
-        raise NotImplementedError
+        return self._loaded().count_text_tokens(text)
 
     def stats(self) -> StepStats | None:
-        """None when nothing is loaded."""
-        raise NotImplementedError
+        """The engine's latest step, None when nothing is loaded."""
+        engine = self._engine
+        return None if engine is None or self._closed else engine.stats()
 
     def close(self) -> None:
-        """Idempotent."""
-        raise NotImplementedError
+        """End every answer and free the memory; a running `load` is stopped. Idempotent."""
+        self._cancelled.set()
+        with self._lock:
+            self._closed = True
+            engine = self._engine
+        if engine is not None:
+            engine.close()
+
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            raise EngineClosedError(f"{self.model} is not loaded")
+        return self._engine

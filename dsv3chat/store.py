@@ -180,6 +180,21 @@ class Store:
         found = self.list(limit=1)
         return found[0].id if found else None
 
+    def find(self, beginning: str) -> str:
+        """The one id that begins so. StoreError when there is none, or more than one."""
+        with self._transaction(write=False) as db:
+            rows = db.execute(
+                "SELECT id FROM conversations WHERE substr(id, 1, ?) = ? LIMIT 2", (len(beginning), beginning)
+            ).fetchall()
+        if not beginning or len(rows) != 1:
+            what = (
+                "more than one saved conversation has"
+                if len(rows) > 1 and beginning
+                else "no saved conversation has"
+            )
+            raise StoreError(f"{what} an id that begins with {beginning!r}")
+        return str(rows[0][0])
+
     def delete(self, conversation_id: str) -> None:
         """Remove a conversation and its messages; nothing happens when there is none."""
         with self._transaction() as db:

@@ -122,6 +122,17 @@ def test_an_unknown_id_is_an_error_that_names_it(store, use):
         use(store)
 
 
+def test_an_id_is_found_by_its_beginning(store):
+    first, second = Conversation(id="abc1"), Conversation(id="abd2")
+    store.save_conversation(first)
+    store.save_conversation(second)
+    assert store.find("abc") == "abc1"
+    assert store.find("abd2") == "abd2"
+    for beginning, message in (("ab", "more than one"), ("x", "no saved"), ("", "no saved"), ("a%", "no saved")):
+        with pytest.raises(StoreError, match=message):
+            store.find(beginning)
+
+
 def test_history_is_oldest_first_and_drops_repetitions(store):
     for text in ("a", "b", "b", "  ", "a"):
         store.add_history(text)

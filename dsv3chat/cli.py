@@ -1,0 +1,144 @@
+"""The command line: flags, commands, and every error as a message with an exit code. Imports no torch and no textual
+before a command needs them, so that --help and paths answer at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from dsv3chat import exit_codes
+from dsv3chat.cli_errors import report
+
+_CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+class _Group(click.Group):
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes, line by line."""
+        formatter.write("\n" + exit_codes.HELP.removeprefix("\b\n") + "\n")
+
+
+@click.group(cls=_Group, context_settings=_CONTEXT, invoke_without_command=True)
+@click.option(
+    "-p", "--prompt", help='One question; standard input is joined to it. "" takes standard input alone.'
+)
+@click.option(
+    "-m", "--model", help="A folder, a built model's name, or a hub id. Default: the profile's, nano."
+)
+@click.option("--profile", help="A profile's name or file. Default: nano-cpu.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the profile. Repeatable."
+)
+@click.option("--max-tokens", type=int, help="The longest answer, in tokens.")
+@click.option("--temperature", type=float, help="0 takes the likeliest token each time.")
+@click.option("--top-p", type=float, help="Sample from the likeliest tokens that make up this share.")
+@click.option("--seed", type=int, help="Same seed, same text.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text. Repeatable.")
+@click.option("--system", help="The system message.")
+@click.option(
+    "-c", "--continue", "go_on", is_flag=True, help="Go on with the last conversation (with -p too, saved)."
+)
+@click.option(
+    "--resume", is_flag=False, flag_value="", metavar="[ID]", help="Go on with a conversation, or pick one."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output, for errors too.")
+@click.option("--jsonl", "as_jsonl", is_flag=True, help="A JSON line for each event.")
+@click.option("--no-stdin", is_flag=True, help="Leave standard input alone.")
+@click.version_option(package_name="dsv3chat", message="%(prog)s %(version)s")
+@click.pass_context
+def dsv3chat(ctx: click.Context, /, **flags: Any) -> int:
+    """Chat with a DeepSeek-V3-class model on your own machine.
+
+    Alone it opens the chat. With -p, with text on standard input, or without a terminal it answers one question on
+    standard output; everything else goes to standard error. Where TERM=dumb or ACCESSIBLE=1 it chats line by line.
+
+    @path in a question attaches a file, @path:10-40 lines of it, @folder/ its listing. A question asked with -p is
+    saved only with -c or --resume; what is said in the chat always is.
+    """
+    if ctx.invoked_subcommand is not None:
+        _refuse_flags(ctx, flags)
+        return exit_codes.OK
+    from dsv3chat.cli_chat import run_chat
+
+    return run_chat(flags)
+
+
+def _refuse_flags(ctx: click.Context, flags: dict[str, Any]) -> None:
+    """Flags of the chat before another command would be ignored without a word."""
+    for parameter in ctx.command.params:
+        if parameter.name in flags and flags[parameter.name] not in (None, False, ()):
+            message = f"{parameter.opts[-1]} belongs to the chat, not to `dsv3chat {ctx.invoked_subcommand}`"
+            raise click.UsageError(message, ctx)
+
+
+@dsv3chat.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def paths(as_json: bool) -> int:
+    """Where configuration, conversations, models and logs lie."""
+    from dsv3chat.places import places
+    from dsv3chat.plain_output import write_json
+
+    found = {name: str(path) for name, path in places().items()}
+    if as_json:
+        write_json(sys.stdout.buffer, found)
+    else:
+        width = max(map(len, found))
+        for name, path in found.items():
+            click.echo(f"{name:{width}}  {path}")
+    return exit_codes.OK
+
+
+@dsv3chat.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("-m", "--model", help="Ask about this model.")
+@click.option("--profile", help="Ask about this profile.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the profile.")
+def doctor(as_json: bool, model: str | None, profile: str | None, overrides: tuple[str, ...]) -> int:
+    """Versions, hardware, terminal, and what would run where and whether it fits. Exit code 2 when it would not run."""
+    from dsv3chat.doctor import run_doctor
+
+    return run_doctor(model, profile, overrides, as_json)
+
+
+@dsv3chat.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def models(as_json: bool) -> int:
+    """The models that --model knows by name."""
+    from dsv3chat.cli_models import run_models
+
+    return run_models(as_json)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The program without its exit: returns the exit code, never raises but for a SystemExit of click's own."""
+    machine = any(flag in arguments for flag in ("--json", "--jsonl"))
+    try:
+        code = dsv3chat.main(args=list(arguments), prog_name="dsv3chat", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else exit_codes.OK
+    except BrokenPipeError:
+        _forget_stdout()
+        return exit_codes.BROKEN_PIPE
+    except Exception as error:
+        return report(error, machine)
+    except KeyboardInterrupt:
+        return exit_codes.INTERRUPTED
+
+
+def _forget_stdout() -> None:
+    """Nobody reads any more: what Python still flushes at exit goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+
+
+def main() -> None:
+    """The entry point."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Every error as a message and an exit code, on standard error or as JSON. Knows no command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import click
+
+from dsv3chat import exit_codes
+from dsv3chat.sanitize import clean
+from engine import EngineClosedError, EngineError, GenerationError, LoadCancelledError
+from engine.paths import private_dir, state_dir
+
+
+def exit_code_of(error: Exception) -> int | None:
+    """The code of an error that is the world's or the user's; None for a fault of this program."""
+    from dsv3chat.attachments import AttachmentError
+    from dsv3chat.plain_input import InputError
+    from dsv3chat.settings import SettingsError
+    from dsv3chat.store import StoreError
+
+    if isinstance(error, LoadCancelledError | click.Abort):
+        return exit_codes.INTERRUPTED
+    if isinstance(error, EngineClosedError | GenerationError):
+        return exit_codes.FAILED
+    expected = (EngineError, AttachmentError, InputError, SettingsError, StoreError, click.ClickException)
+    return exit_codes.USAGE if isinstance(error, expected) else None
+
+
+def report(error: Exception, machine: bool) -> int:
+    """Say what happened, as JSON on standard output if `machine`; a fault of this program goes to a log file. Returns the code."""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    code = exit_code_of(error)
+    message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    if isinstance(error, click.Abort):
+        message = "interrupted"
+    if code is None:
+        code = exit_codes.INTERNAL
+        message = f"internal error: {type(error).__name__}: {message}; {_write_log(error)}"
+    if machine:
+        from dsv3chat.plain_output import JsonOutput
+
+        JsonOutput(sys.stdout.buffer).error(message, type(error).__name__, code)
+    else:
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(error.ctx.get_usage(), err=True)
+        click.echo(clean(f"dsv3chat: {message}"), err=True)
+    return code
+
+
+def _write_log(error: Exception) -> str:
+    """The traceback in a private file of the state folder; returns words that say where, or why not."""
+    text = "".join(traceback.format_exception(error))
+    path: Path = state_dir() / "logs" / f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    try:
+        private_dir(path.parent)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as failure:
+        return f"no log could be written to {path}: {failure.strerror}"
+    return f"the details are in {path}"

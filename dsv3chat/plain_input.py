@@ -1,0 +1,57 @@
+"""The question of plain mode: -p and standard input, joined. Knows no model and writes no answer."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+
+from dsv3chat.file_text import NotTextError, decode
+
+PATIENCE_SECONDS = 2.0
+WAITING = "waiting for standard input to end; ctrl+c stops. If nothing comes from there: --no-stdin, or </dev/null at the end"
+
+
+class InputError(Exception):
+    """There is no usable question; the message says what to do."""
+
+
+def read_stdin(descriptor: int, say: Callable[[str], None], patience: float = PATIENCE_SECONDS) -> str:
+    r"""All of a descriptor as text, \n line ends. After `patience` seconds without its end, says once what it waits for.
+
+    No thread and no buffer of Python's own: a signal is served while it waits, and nothing is held at exit.
+    InputError when it is no text or cannot be read.
+    """
+    data = bytearray()
+    deadline: float | None = time.monotonic() + patience
+    try:
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if select.select([descriptor], [], [], left)[0]:
+                part = os.read(descriptor, 1 << 16)
+                if not part:
+                    break
+                data += part
+            if deadline is not None and time.monotonic() >= deadline:
+                say(WAITING)
+                deadline = None
+    except OSError as error:
+        raise InputError(
+            f"standard input cannot be read: {error.strerror}; --no-stdin goes on without it"
+        ) from error
+    try:
+        return decode(bytes(data))[0]
+    except NotTextError as error:
+        raise InputError(f"standard input {error}; give text, or --no-stdin") from error
+
+
+def question(prompt: str | None, stdin: str | None) -> str:
+    """-p first, then standard input, a blank line between them; InputError when both are empty."""
+    parts = [part for part in (prompt or "", (stdin or "").strip("\n")) if part.strip()]
+    if not parts:
+        where = "-p is empty" if prompt is not None else "there is no -p"
+        raise InputError(
+            f"there is no question: {where} and standard input holds no text; try dsv3chat -p 'What is MLA?'"
+        )
+    return "\n\n".join(parts)
