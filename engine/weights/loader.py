@@ -48,7 +48,7 @@ def load(
     """Read every placed tensor. `cancelled` is asked before each one.
 
     Raises LoadCancelledError when it answers True (what was read is freed), CheckpointError for values that no number
-    is. nano, 136 MB of it: 0.6 s to bf16 on two Zen 3 cores, file in the page cache.
+    is. nano (186 MB stored, 313 MB as bf16): 0.6 s on two Zen 3 cores, the file in the page cache.
     """
     with checkpoint.open_files() as files:
         parameters = _Loader(checkpoint, placement, files, on_progress, cancelled).model()

@@ -261,6 +261,10 @@ def transformers_model(config: dict[str, Any], weights: dict[str, torch.Tensor])
         )
         state[f"{mlp}.experts.gate_up_proj"] = torch.cat((gate, up), dim=1)
         state[f"{mlp}.experts.down_proj"] = down
+        if not config["n_shared_experts"]:  # transformers makes shared experts of width 0
+            width_0 = torch.empty(0, config["hidden_size"])
+            for kind, weight in (("gate", width_0), ("up", width_0), ("down", width_0.T)):
+                state[f"{mlp}.shared_experts.{kind}_proj.weight"] = weight
     if config["tie_word_embeddings"]:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
     model.load_state_dict(state, strict=True)

@@ -2,12 +2,16 @@
 
 import json
 import os
+from contextlib import suppress
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.errors import CheckpointError, ModelNotFoundError, UnsupportedModelError
 from engine.weights.checkpoint import Checkpoint
+from engine.weights.safetensors_file import read_header
 from tests.engine.checkpoints import (
     random_config,
     random_tensors,
@@ -331,3 +335,23 @@ def test_a_snapshot_of_the_hub_cache_is_called_by_its_hub_id(tmp_path):
     folder = tmp_path / "models--deepseek-ai--DeepSeek-V3" / "snapshots" / "0123abcd"
     write_checkpoint(folder, random_config())
     assert Checkpoint.open(folder).name == "deepseek-ai/DeepSeek-V3"
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("fuzz") / "model.safetensors"
+    write_tensors(file.parent, {"a": torch.ones(3, 5), "b": torch.ones(7, dtype=torch.bfloat16)})
+    return file
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_header_holds_no_tensor_lies_outside_the_file(small_file, data):
+    raw = bytearray(small_file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    damaged = small_file.with_name("damaged.safetensors")
+    damaged.write_bytes(raw)
+    with suppress(CheckpointError):  # any other error fails the test
+        tensors = read_header(damaged)
+        assert all(0 <= info.offset <= info.offset + info.nbytes <= len(raw) for info in tensors.values())

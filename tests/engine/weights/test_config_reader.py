@@ -1,11 +1,14 @@
 """config.json: every spelling that checkpoints use is read, everything else is refused by its name."""
 
 import json
+from contextlib import suppress
 from dataclasses import fields
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from engine.errors import CheckpointError, UnsupportedModelError
+from engine.errors import CheckpointError, ModelError, UnsupportedModelError
 from engine.model.config import ModelConfig, YarnScaling
 from engine.weights.config_reader import config_from_dict
 from tests.engine.checkpoints import YARN, random_config
@@ -214,3 +217,19 @@ def test_a_bad_end_of_turn_names_the_file_it_stands_in():
 def test_the_config_survives_json():
     raw = random_config(yarn=True, fp8_block=(32, 32))
     assert config_from_dict(json.loads(json.dumps(raw))) == config_from_dict(raw)
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+KEYS = sorted({*random_config(), "rope_parameters", "quantization_config", "dsv3chat", "mlp_bias"})
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), ANY_JSON, min_size=1, max_size=3))
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_config_holds_it_is_read_or_refused_with_a_reason(change):
+    with suppress(ModelError):  # any other error fails the test
+        config = config_from_dict(random_config(**change), change)
+        assert config.num_hidden_layers >= 1
