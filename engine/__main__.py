@@ -26,8 +26,7 @@ from engine import (
     TextDelta,
 )
 from engine.hardware import probe
-from engine.profile.find import find_profile
-from engine.profile.reader import read_profile, with_overrides
+from engine.profile import find_profile, read_profile, with_overrides
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
