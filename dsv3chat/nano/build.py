@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
 NEEDED_BYTES = DOWNLOAD_BYTES + BASE_BYTES + BUILT_BYTES  # pip's own cache may keep the download
 _MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
-# SHA-256 over every tensor's name, type, shape and bytes, by name. It holds on every machine: what depends on the LAPACK
-# (a QR in float64) differs by some 1e-12, e4m3 steps are 1e-1 wide. Of 48 million values none changes, neither in FP8 nor in float32
-# before it, between MKL with AVX2, MKL's SSE2 path and OpenBLAS; 1e-6 values would be expected to.
+# SHA-256 over every tensor's name, type, shape and bytes, by name. Equality is asked for, on every machine: the one thing
+# that depends on the LAPACK is a QR in float64, good to 1e-12, and float32 values and then e4m3 steps of 1/16 come after
+# it. Of 48 million values none differs, in float32 or in FP8, between MKL with AVX2, MKL's compatible path and OpenBLAS;
+# at rounding errors of 1e-15, one FP8 value in a million builds would.
 FINGERPRINT = "1ce8d50df2514f39fc428f4a68a26c197a3694ffc53c9147edff28344f97941f"
 
 
@@ -57,9 +58,9 @@ def build_nano(destination: Path, on_progress: OnProgress, cancelled: Cancelled)
 
     Another process that builds at the same time is waited for, and its result taken. Errors: ModelNotFoundError (no
     network), CheckpointError (wrong base, wrong result), ModelError (disk, rights, a folder that is not nano's),
-    LoadCancelledError; after each of them, and after a kill, `destination` is what it was.
+    LoadCancelledError. After each of them `destination` is what it was; after a kill too, or else absent, if an
+    older build was just being exchanged.
     """
-
     destination = destination.absolute()
 
     def on_wait() -> None:
