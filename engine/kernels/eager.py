@@ -1,18 +1,19 @@
 """The CPU path over torch's own operators: what the product runs on without native kernels. Knows no model.
 
-What torch 2.13 does on two Zen 3 cores (AVX2, no AVX-512; `_measured` figures in microseconds):
+What torch 2.13 does on two Zen 3 cores (AVX2, no AVX-512), in microseconds:
 
     bf16 product of T rows costs T times one row:      (1152, 576)  T=1 74   T=4 280   T=16 1117   T=256 18353
     widen to float32 in cache, then sgemm:                          T=1 115  T=4 232   T=16 353    T=256 2111
     head (49152, 576): bf16 3400 and rounded logits;  tiles of 1M values widened 5700, exact, and 12500 for 8 rows
 
-So a bf16 matrix meets up to `_BF16_ROWS` rows as it is, and more rows through `widen_rows`; the head always goes
+So a bf16 matrix meets up to four rows as it is, and more rows through `widen_rows`; the head always goes
 through tiles. bmm in bf16 is slower still, so attention widens its latents and computes in float32.
 
-Where the other rows of a batch change a row's last bit: the two ways above round differently, and sgemm itself picks
-its blocking by the number of rows. Norms, rotation, routing and attention are computed row by row or request by request
-and do not depend on the batch. So the same seed gives the same text alone and batched except where two tokens are
-within a rounding of each other.
+Where the other rows of a batch change a row's last bit: nowhere while a step has at most four rows (decoding at the
+default batch size), since those are multiplied one by one. In a step of more rows (another request's prompt is being
+read) sgemm chooses its blocking by the number of rows, and bf16 weights are widened first: the same sums in another
+order. Norms, rotation, routing and attention are computed row by row or request by request always. So the same seed
+gives the same text whatever else is in the batch, except where two tokens are within such a rounding of each other.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from engine.kernels.protocol import PagedKeys, Routing
 from engine.kernels.widen import widen_rows
 from engine.quant.matrix import Matrix, MatrixStack
 
-_BF16_ROWS = 4
+_FEW_ROWS = 4
 _TILE_VALUES = 1 << 20  # 4 MB of float32: half of it or twice it is 10 to 100 % slower for the head
 
 
@@ -35,7 +36,7 @@ class EagerKernels:
     def __init__(self, compute: torch.dtype) -> None:
         assert compute in (torch.float32, torch.bfloat16), compute
         self.compute = compute
-        self.few_rows = _BF16_ROWS
+        self.few_rows = _FEW_ROWS
         self.scratch = torch.empty(_TILE_VALUES, dtype=torch.float32)
 
     def embed(self, table: Matrix, token_ids: torch.Tensor) -> torch.Tensor:
@@ -51,7 +52,7 @@ class EagerKernels:
         return F.rms_norm(x.float(), weight.shape, weight, eps).to(self.compute)
 
     def linear(self, x: torch.Tensor, weight: Matrix) -> torch.Tensor:
-        if x.shape[0] <= _BF16_ROWS and weight.data.dtype == x.dtype == torch.bfloat16:
+        if x.shape[0] <= _FEW_ROWS and weight.data.dtype == x.dtype == torch.bfloat16:
             return F.linear(x, weight.data)
         return self.product(x.float(), weight).to(self.compute)
 
@@ -63,7 +64,10 @@ class EagerKernels:
 
     def rotate(self, x: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
         num_rows, num_heads, width = x.shape
-        pairs = torch.view_as_complex(x.float().reshape(num_rows, num_heads, width // 2, 2))
+        own = x.to(
+            torch.float32, copy=True, memory_format=torch.contiguous_format
+        )  # complex views need even strides
+        pairs = torch.view_as_complex(own.view(num_rows, num_heads, width // 2, 2))
         return torch.view_as_real(pairs * rotation[:, None]).view(num_rows, num_heads, width)
 
     def write_latent(
@@ -121,17 +125,23 @@ class EagerKernels:
     def product(self, x: torch.Tensor, weight: Matrix) -> torch.Tensor:
         """x W^T with float32 activations and sums: (T, in) float32, (out, in) of any format -> (T, out) float32."""
         if weight.data.dtype == torch.float32:
-            return F.linear(x, weight.data)
+            return self._times(x, weight.data)
         num_out, num_in = weight.shape
         rows = max(1, _TILE_VALUES // num_in)
         if num_out <= rows:
             tile = self.scratch[: num_out * num_in].view(num_out, num_in)
             widen_rows(weight, 0, num_out, tile)
-            return F.linear(x, tile)
+            return self._times(x, tile)
         out = x.new_empty(x.shape[0], num_out)
         for start in range(0, num_out, rows):
             stop = min(start + rows, num_out)
             tile = self.scratch[: (stop - start) * num_in].view(stop - start, num_in)
             widen_rows(weight, start, stop, tile)
-            out[:, start:stop] = F.linear(x, tile)
+            out[:, start:stop] = self._times(x, tile)
         return out
+
+    def _times(self, x: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+        """x W^T in float32. sgemm's rounding depends on the number of rows, so few rows are taken one by one."""
+        if 1 < x.shape[0] <= self.few_rows:
+            return torch.cat([F.linear(row, wide) for row in x.split(1)])
+        return F.linear(x, wide)

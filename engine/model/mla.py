@@ -68,7 +68,8 @@ class MultiHeadLatentAttention:
         k, p = self._kernels, self._parameters
         if p.q is not None:
             return k.linear(x, p.q)
-        assert p.q_a is not None and p.q_a_norm is not None
+        assert p.q_a is not None
+        assert p.q_a_norm is not None
         assert p.q_b is not None
         return k.linear(k.rms_norm(k.linear(x, p.q_a), p.q_a_norm, LATENT_NORM_EPS), p.q_b)
 
