@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dsv3chat import exit_codes
 from dsv3chat.cli_errors import report
@@ -17,6 +18,16 @@ _CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_
 
 
 class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """A reader that left ends it quietly; click itself would exit with 1 here."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _forget_stdout()
+            return exit_codes.BROKEN_PIPE
+        return result
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The exit codes, line by line."""
         formatter.write("\n" + exit_codes.HELP.removeprefix("\b\n") + "\n")
@@ -56,21 +67,23 @@ def dsv3chat(ctx: click.Context, /, **flags: Any) -> int:
     Alone it opens the chat. With -p, with text on standard input, or without a terminal it answers one question on
     standard output; everything else goes to standard error. Where TERM=dumb or ACCESSIBLE=1 it chats line by line.
 
-    @path in a question attaches a file, @path:10-40 lines of it, @folder/ its listing. A question asked with -p is
-    saved only with -c or --resume; what is said in the chat always is.
+    @path in a question attaches a file, @path:10-40 lines of it, @folder/ its listing; what comes through a pipe is
+    data, an @ in it is text. A question asked with -p is saved only with -c or --resume; what is said in the chat
+    always is.
     """
     if ctx.invoked_subcommand is not None:
-        _refuse_flags(ctx, flags)
+        _refuse_flags(ctx)
         return exit_codes.OK
     from dsv3chat.cli_chat import run_chat
 
     return run_chat(flags)
 
 
-def _refuse_flags(ctx: click.Context, flags: dict[str, Any]) -> None:
+def _refuse_flags(ctx: click.Context) -> None:
     """Flags of the chat before another command would be ignored without a word."""
     for parameter in ctx.command.params:
-        if parameter.name in flags and flags[parameter.name] not in (None, False, ()):
+        source = None if parameter.name is None else ctx.get_parameter_source(parameter.name)
+        if source not in (None, ParameterSource.DEFAULT):
             message = f"{parameter.opts[-1]} belongs to the chat, not to `dsv3chat {ctx.invoked_subcommand}`"
             raise click.UsageError(message, ctx)
 
@@ -118,11 +131,7 @@ def run(arguments: Sequence[str]) -> int:
     machine = any(flag in arguments for flag in ("--json", "--jsonl"))
     try:
         code = dsv3chat.main(args=list(arguments), prog_name="dsv3chat", standalone_mode=False)
-        sys.stdout.flush()
         return code if isinstance(code, int) else exit_codes.OK
-    except BrokenPipeError:
-        _forget_stdout()
-        return exit_codes.BROKEN_PIPE
     except Exception as error:
         return report(error, machine)
     except KeyboardInterrupt:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ from dsv3chat.sanitize import clean_line
 from dsv3chat.settings import Settings, load_settings
 from dsv3chat.store import Store, StoreError
 from engine import SamplingParams
+
+SWITCH_SECONDS = 0.001  # the engine thread hands over sooner: keys are painted in 10 ms instead of 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,10 @@ def run_chat(flags: Mapping[str, Any]) -> int:
     if not mode.plain:
         return _full_screen(flags)
     one_question = flags["prompt"] is not None or machine or not terminals().stdin or flags["no_stdin"]
+    to_terminal = terminals().stdout  # asked before the descriptors change places
+    narrator = Narrator(is_terminal(sys.stderr))
     with data_stream() as out:
-        narrator = Narrator(is_terminal(sys.stderr))
-        return _plain(flags, _output(flags, out, narrator), narrator, one_question)
+        return _plain(flags, _output(flags, out, to_terminal, narrator), narrator, one_question)
 
 
 def _full_screen(flags: Mapping[str, Any]) -> int:
@@ -77,9 +82,7 @@ def _full_screen(flags: Mapping[str, Any]) -> int:
         Path.cwd(),
         start.resumed,
     )
-    sys.setswitchinterval(
-        0.001
-    )  # the engine thread hands over sooner: keys are painted in 10 ms instead of 24
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         code = app.run_guarded()
     finally:
@@ -98,6 +101,10 @@ def _plain(flags: Mapping[str, Any], output: Output, narrator: Narrator, one_que
     start: Start | None = None
     with Interrupts() as interrupts:
         try:
+            saved = not one_question or flags["go_on"] or flags["resume"] is not None
+            start = _start(flags, saved, output.warn)
+            if start is None:
+                return exit_codes.OK
             text = ""
             if one_question:
                 piped = None
@@ -106,10 +113,6 @@ def _plain(flags: Mapping[str, Any], output: Output, narrator: Narrator, one_que
                     piped = read_stdin(sys.stdin.fileno(), narrator.say)
                     interrupts.raising = False
                 text = question(flags["prompt"], piped)
-            saved = not one_question or flags["go_on"] or flags["resume"] is not None
-            start = _start(flags, saved, output.warn)
-            if start is None:
-                return exit_codes.OK
             interrupts.stop = start.backend.cancel_load
             info = start.backend.load(narrator.progress)
             interrupts.stop = lambda: None
@@ -141,15 +144,15 @@ def _plain(flags: Mapping[str, Any], output: Output, narrator: Narrator, one_que
                     start.store.close()
 
 
-def _output(flags: Mapping[str, Any], out: BinaryIO, narrator: Narrator) -> Output:
+def _output(flags: Mapping[str, Any], out: BinaryIO, to_terminal: bool, narrator: Narrator) -> Output:
     if flags["as_json"]:
         return JsonOutput(out)
     if flags["as_jsonl"]:
         return JsonLinesOutput(out)
-    return TextOutput(out, is_terminal(sys.stdout), narrator, load_settings().show_thinking)
+    return TextOutput(out, to_terminal, narrator, load_settings().show_thinking)
 
 
-def _start(flags: Mapping[str, Any], saved: bool, say: Any) -> Start | None:
+def _start(flags: Mapping[str, Any], saved: bool, say: Callable[[str], None]) -> Start | None:
     """None when the person left the choice of a conversation."""
     settings = load_settings()
     launch = plan_launch(flags["model"], flags["profile"], flags["overrides"], settings)
@@ -163,7 +166,7 @@ def _start(flags: Mapping[str, Any], saved: bool, say: Any) -> Start | None:
         )
     except ValueError as error:
         raise click.UsageError(f"{error}") from error
-    store = Store(database_path()) if saved else None
+    store = _open_store(resuming=flags["go_on"] or flags["resume"] is not None) if saved else None
     conversation = Conversation(system=flags["system"] or None)
     resumed = False
     if store is not None:
@@ -178,6 +181,23 @@ def _start(flags: Mapping[str, Any], saved: bool, say: Any) -> Start | None:
             if flags["system"] is not None:
                 conversation.system = flags["system"] or None
     return Start(make_backend(launch), settings, params, conversation, store, resumed)
+
+
+def _open_store(resuming: bool) -> Store:
+    """The database. Where it cannot be used, one in a folder that is gone at the end: its `notice` says so.
+
+    StoreError when a saved conversation was asked for.
+    """
+    try:
+        return Store(database_path())
+    except StoreError as error:
+        if resuming:
+            raise
+        folder = tempfile.TemporaryDirectory(prefix="dsv3chat-", ignore_cleanup_errors=True)
+        atexit.register(folder.cleanup)
+        store = Store(Path(folder.name) / "conversations.db")
+        store.notice = str(error)
+        return store
 
 
 def _chosen(store: Store, beginning: str | None) -> str | None:

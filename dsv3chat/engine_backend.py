@@ -36,11 +36,10 @@ class EngineBackend:
     def load(self, on_progress: Callable[[LoadProgress], None]) -> ModelInfo:
         """Find (for nano: build) the model and load it. Once it has returned, it returns the same again.
 
-        Raises EngineError; LoadCancelledError after cancel_load(), after which `load` may be called anew.
+        Raises EngineError; LoadCancelledError after cancel_load(), also one that came before: this backend is then spent.
         """
         if self._engine is not None:
             return self._engine.info
-        self._cancelled.clear()
         on_progress(LoadProgress("starting"))
         from dsv3chat.models import resolve_model
         from engine import Engine  # torch: seconds, and on the thread that called

@@ -128,7 +128,12 @@ def test_an_id_is_found_by_its_beginning(store):
     store.save_conversation(second)
     assert store.find("abc") == "abc1"
     assert store.find("abd2") == "abd2"
-    for beginning, message in (("ab", "more than one"), ("x", "no saved"), ("", "no saved"), ("a%", "no saved")):
+    for beginning, message in (
+        ("ab", "more than one"),
+        ("x", "no saved"),
+        ("", "no saved"),
+        ("a%", "no saved"),
+    ):
         with pytest.raises(StoreError, match=message):
             store.find(beginning)
 
