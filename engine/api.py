@@ -26,7 +26,7 @@ from engine.model.cache import LatentCache
 from engine.model.config import ModelConfig
 from engine.model.deepseek_v3 import DeepseekV3
 from engine.profile import Profile
-from engine.runtime.defaults import resolve
+from engine.runtime.defaults import checkpoint_sampling, resolve
 from engine.runtime.job import AnswerText, Job
 from engine.runtime.loop import EngineLoop
 from engine.runtime.runner import Runner
@@ -150,7 +150,9 @@ class Engine:
             on_start=lambda: torch.set_num_threads(threads),  # OpenMP keeps the number per calling thread
         )
         loop.start()
-        notes = [*checkpoint.notes, *([str(tokenizer)] if isinstance(tokenizer, EngineError) else [])]
+        notes = [*checkpoint.notes, *checkpoint_sampling(checkpoint.generation_config)[1]]
+        if isinstance(tokenizer, EngineError):
+            notes.append(str(tokenizer))
         info = ModelInfo(
             name=str(config.metadata.get("name") or checkpoint.name),
             path=str(checkpoint.path),

@@ -198,9 +198,12 @@ class EngineLoop:
             )
 
     def _complete(self, plan: StepPlan, result: StepResult) -> None:
+        starts = {chunk.request_id: chunk.start for chunk in plan.chunks}
         for request_id, (logprobs, argmax) in result.scores.items():
-            self._jobs[request_id].score_logprobs += logprobs
-            self._jobs[request_id].score_argmax += argmax
+            job = self._jobs[request_id]
+            at = starts[request_id]  # a preempted request begins again at 0
+            job.score_logprobs[at:] = logprobs
+            job.score_argmax[at:] = argmax
         for progress in self._scheduler.complete(plan, result.tokens):
             job = self._jobs[progress.request_id]
             stopped = False

@@ -123,6 +123,22 @@ def test_score_is_exact_after_a_prefix_hit(engine, checkpoint):
     assert torch.allclose(torch.tensor(engine.score(sequence).logprobs), picked, rtol=0, atol=1e-4)
 
 
+def test_a_score_that_loses_its_pages_half_way_is_exact(checkpoint):
+    tight = replace(PROFILE, cache_lens=256, max_new_tokens=64, chunk_size=1)
+    sequence = ids(150, seed=9)
+    scored = []
+    with Engine.open(checkpoint[0], tight) as engine:
+        running = engine.submit(ids(20), replace(GREEDY, max_new_tokens=200))
+        running.wait(5)
+        thread = threading.Thread(target=lambda: scored.append(engine.score(sequence)))
+        thread.start()
+        list(running)
+        thread.join(30)
+        assert engine.stats().num_preemptions > 0
+    picked = oracle_logprobs(checkpoint[1], sequence)[range(149), sequence[1:]]
+    assert torch.allclose(torch.tensor(scored[0].logprobs), picked, rtol=0, atol=1e-4)
+
+
 def test_pages_that_run_out_delay_and_change_nothing(checkpoint):
     prompts = [ids(60, seed=i) for i in range(4)]
     params = replace(GREEDY, max_new_tokens=60)
