@@ -113,7 +113,11 @@ class FakeStream:
                 break
             num_tokens += 1
             num_thinking += kind == "thinking"
-            put(TextDelta(text, 1, time.monotonic(), "thinking" if kind == "thinking" else "answer", (num_tokens,)))
+            put(
+                TextDelta(
+                    text, 1, time.monotonic(), "thinking" if kind == "thinking" else "answer", (num_tokens,)
+                )
+            )
             self.on_step(self.prompt_tokens + num_tokens, reply.tokens_per_s or None)
         seconds = time.monotonic() - prefill_end
         usage = Usage(
@@ -156,7 +160,9 @@ class FakeBackend:
         self._info: ModelInfo | None = None
         self._context_tokens = context_tokens
         self._streams: list[FakeStream] = []
-        self._stats = StepStats(0, 0, 0, 0, context_tokens // _PAGE_TOKENS, _PAGE_TOKENS, 0, 0, 0, 0, None, None)
+        self._stats = StepStats(
+            0, 0, 0, 0, context_tokens // _PAGE_TOKENS, _PAGE_TOKENS, 0, 0, 0, 0, None, None
+        )
         self.prompts: list[list[Message]] = []  # what every start was given
 
     def load(self, on_progress: Callable[[LoadProgress], None]) -> ModelInfo:
@@ -214,7 +220,9 @@ class FakeBackend:
         pages = -(-kv_tokens // _PAGE_TOKENS)
         steps = self._stats.num_steps + 1
         total = self._context_tokens // _PAGE_TOKENS
-        self._stats = StepStats(steps, int(kv_tokens > 0), 0, pages, total, _PAGE_TOKENS, 0, 0, 0, 0, rate, None)
+        self._stats = StepStats(
+            steps, int(kv_tokens > 0), 0, pages, total, _PAGE_TOKENS, 0, 0, 0, 0, rate, None
+        )
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Four tokens of template a message."""

@@ -11,7 +11,9 @@ _BIDI = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 
 
 def _table() -> dict[int, int]:
-    table = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)}  # U+2400: pictures of C0
+    table = {
+        code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)
+    }  # U+2400: pictures of C0
     table[0x7F] = 0x2421
     table.update(dict.fromkeys((*range(0x80, 0xA0), *_BIDI, *range(0xD800, 0xE000)), _REPLACEMENT))
     table.update({0x2028: 0x0A, 0x2029: 0x0A})  # line and paragraph separator

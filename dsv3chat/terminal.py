@@ -83,4 +83,3 @@ def guarded(end: Callable[[int], None], left_cleanly: Callable[[], bool]) -> Ite
                 termios.tcsetattr(0, termios.TCSANOW, attributes)
         for number, handler in previous.items():
             signal.signal(number, handler)
-

@@ -20,7 +20,17 @@ DARK = Theme(
     background="#15171b",
     surface="#1c1f25",
     panel="#252a32",
-    variables={"block-cursor-foreground": "#15171b", "input-selection-background": "#7fb0d8 35%"},
+    variables={
+        "text-muted": "#8b919b",
+        "input-selection-background": "#7fb0d8 35%",
+        "scrollbar": "#333943",
+        "scrollbar-hover": "#454d59",
+        "scrollbar-active": "#7fb0d8",
+        "scrollbar-background": "#15171b",
+        "scrollbar-background-hover": "#15171b",
+        "scrollbar-background-active": "#15171b",
+        "scrollbar-corner-color": "#15171b",
+    },
 )
 LIGHT = Theme(
     name="light",
@@ -35,7 +45,17 @@ LIGHT = Theme(
     background="#fbfaf7",
     surface="#f1efe9",
     panel="#e6e3db",
-    variables={"input-selection-background": "#2b6592 25%"},
+    variables={
+        "text-muted": "#6b6f76",
+        "input-selection-background": "#2b6592 25%",
+        "scrollbar": "#d3cfc5",
+        "scrollbar-hover": "#b9b4a8",
+        "scrollbar-active": "#2b6592",
+        "scrollbar-background": "#fbfaf7",
+        "scrollbar-background-hover": "#fbfaf7",
+        "scrollbar-background-active": "#fbfaf7",
+        "scrollbar-corner-color": "#fbfaf7",
+    },
 )
 THEMES = (DARK, LIGHT)
 _SIXTEEN = {"dark": "ansi-dark", "light": "ansi-light"}

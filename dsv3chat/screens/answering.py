@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 
 from textual.content import Content
@@ -22,26 +21,6 @@ from dsv3chat.widgets.transcript import Transcript
 from engine import EngineError
 
 DRAIN_S = 0.05
-_LAG_SAMPLES = 200  # ten seconds at 20 Hz
-
-
-class LagProbe:
-    """How late the event loop comes while an answer runs: what a key press has to wait, at worst."""
-
-    def __init__(self) -> None:
-        self._late: deque[float] = deque(maxlen=_LAG_SAMPLES)
-        self._at = 0.0
-
-    def add(self, seconds: float) -> None:
-        """A wait that was `seconds` too long."""
-        self._late.append(max(0.0, seconds))
-        self._at = time.monotonic()
-
-    def percentile_ms(self, share: float = 0.95) -> float | None:
-        """The percentile over the last ten seconds of answering, in milliseconds; None before the first answer."""
-        if not self._late:
-            return None
-        return 1000 * sorted(self._late)[min(len(self._late) - 1, int(share * len(self._late)))]
 
 
 class Answering:
@@ -58,7 +37,6 @@ class Answering:
         self.transcript = transcript
         self.turn: Turn | None = None
         self.queue: list[str] = []
-        self.lag = LagProbe()
         self._on_change = on_change
         self._say = say  # text, "information" | "warning" | "error"
         self._warned = False
@@ -172,7 +150,7 @@ class Answering:
             if events:
                 self._on_change()
             spent = time.monotonic() - woke
-            self.lag.add(max(woke - asleep - pause, spent))
+            self.session.lag.add(max(woke - asleep - pause, spent))
             pause = max(DRAIN_S, 4 * spent)  # a long block that still grows must not take the interface's time
 
     def _tell_about(self, prompt: FittedPrompt) -> None:

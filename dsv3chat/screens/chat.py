@@ -69,7 +69,7 @@ class ChatScreen(Screen[None]):
         & #transcript { height: 1fr; padding: 0 0 0 0; background: $background; }
         & #more { layer: over; dock: bottom; width: auto; height: 1; display: none;
                   margin: 0 0 0 2; background: $panel; color: $text; padding: 0 1; }
-        & #inputrow { height: auto; max-height: 10; border-top: solid $panel-lighten-1; background: $background; }
+        & #inputrow { height: auto; max-height: 10; border-top: solid $foreground 20%; background: $background; }
         & #sigil { width: 2; padding: 0 0 0 1; height: 1; color: $text-primary; text-style: bold; }
         & #queued { display: none; color: $text-warning; }
     }
@@ -235,7 +235,7 @@ class ChatScreen(Screen[None]):
         """Take a sample and show it where the gauges stand."""
         if self.app.screen is not self or self._gauges == "off":
             return
-        sample = self._monitor.sample(self.answering.lag.percentile_ms())
+        sample = self._monitor.sample(self.session.lag.percentile_ms())
         self._history.add(sample)
         if self._strip.display:
             self._strip.show_sample(sample, self._history)
@@ -506,8 +506,10 @@ class ChatScreen(Screen[None]):
             case "accept":
                 self._accept()
             case "accept_or_send":
+                before = self.prompt.text
                 choice = self._accept()
-                if choice is not None and choice.insert.startswith("/") and choice.complete:
+                is_command = choice is not None and choice.insert.startswith("/") and choice.complete
+                if is_command or self.prompt.text.rstrip() == before:
                     self.prompt.post_message(Prompt.Submitted(self.prompt.expanded_text))
             case "search":
                 self.search_history()

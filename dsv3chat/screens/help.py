@@ -28,7 +28,8 @@ class HelpScreen(ModalScreen[None]):
         align: center middle;
         & > VerticalScroll {
             width: 84; max-width: 95%; height: auto; max-height: 90%;
-            background: $surface; border: round $panel; padding: 0 2; border-title-color: $text-primary;
+            background: $surface; border: round $foreground 30%; padding: 0 2;
+            border-title-color: $text-primary; border-subtitle-color: $text-muted; scrollbar-size-vertical: 1;
         }
     }
     """

@@ -26,7 +26,7 @@ class Picker(ModalScreen[str | None]):
         align: center middle;
         & > #picker {
             width: 90%; max-width: 100; height: auto; max-height: 80%;
-            background: $surface; border: round $panel; padding: 0 1;
+            background: $surface; border: round $foreground 30%; padding: 0 1;
             border-title-color: $text-primary;
         }
         & Input, & Input:focus { border: none; height: 1; padding: 0; background: $surface; margin: 0 0 1 0; }
@@ -36,9 +36,8 @@ class Picker(ModalScreen[str | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "close", priority=True, id="picker.close"),
-        Binding("up", "move(-1)", show=False, priority=True, id="picker.up"),
-        Binding("down", "move(1)", show=False, priority=True, id="picker.down"),
-        Binding("enter", "pick", "open", priority=True, id="picker.pick"),
+        Binding("up", "move(-1)", show=False, id="picker.up"),
+        Binding("down", "move(1)", show=False, id="picker.down"),
     ]
     TITLE_TEXT: ClassVar[str] = ""
     EMPTY_TEXT: ClassVar[str] = "nothing found"
@@ -94,7 +93,8 @@ class Picker(ModalScreen[str | None]):
         else:
             listing.action_cursor_down()
 
-    def action_pick(self) -> None:
+    @on(Input.Submitted)
+    def take(self) -> None:
         """Close with the marked line."""
         if self.marked_id is not None:
             self.dismiss(self.marked_id)

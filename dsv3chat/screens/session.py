@@ -5,19 +5,37 @@ The methods marked "blocking" read files or count tokens; they are called on a w
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dsv3chat.attachments import find_references, load_attachment
 from dsv3chat.backend import ChatBackend, Stream
-from dsv3chat.context import COMPACT_REQUEST, FittedPrompt, compaction_draft, fit
+from dsv3chat.context import FittedPrompt, compaction_draft, fit
 from dsv3chat.conversation import Attachment, ChatMessage, Conversation, new_id
 from dsv3chat.store import Store
 from dsv3chat.widgets.message import Entry
 from engine import SamplingParams
 
-__all__ = ["COMPACT_REQUEST", "ChatSession", "DraftSize"]
+_LAG_SAMPLES = 200  # ten seconds at 20 Hz
+
+
+class LagProbe:
+    """How late the event loop comes while an answer runs: what a key press has to wait, at worst."""
+
+    def __init__(self) -> None:
+        self._late: deque[float] = deque(maxlen=_LAG_SAMPLES)
+
+    def add(self, seconds: float) -> None:
+        """A wait that was `seconds` too long."""
+        self._late.append(max(0.0, seconds))
+
+    def percentile_ms(self, share: float = 0.95) -> float | None:
+        """The percentile over the last ten seconds of answering, in milliseconds; None before the first answer."""
+        if not self._late:
+            return None
+        return 1000 * sorted(self._late)[min(len(self._late) - 1, int(share * len(self._late)))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +57,7 @@ class ChatSession:
     root: Path
     used_tokens: int = 0  # of the context, after the last prompt or answer; 0: not known yet
     saved: bool = False
+    lag: LagProbe = field(default_factory=LagProbe)
 
     @property
     def context_tokens(self) -> int:

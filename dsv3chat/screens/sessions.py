@@ -24,7 +24,7 @@ class RenameScreen(ModalScreen[str | None]):
     DEFAULT_CSS = """
     RenameScreen {
         align: center middle;
-        & > Vertical { width: 64; height: 3; background: $surface; border: round $panel; border-title-color: $text-primary; }
+        & > Vertical { width: 64; height: 3; background: $surface; border: round $foreground 30%; border-title-color: $text-primary; }
         & Input, & Input:focus { border: none; height: 1; padding: 0 1; background: $surface; }
     }
     """

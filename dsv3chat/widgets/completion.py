@@ -50,6 +50,8 @@ class Completion(Widget):
 
     def show(self, choices: Sequence[Choice]) -> None:
         """Offer choices; none hides the popup."""
+        if not choices and not self.choices:
+            return  # on every key press: laying out the screen for nothing is what typing would wait for
         self.choices = list(choices)[:MAX_CHOICES]
         self._index = 0
         self.set_class(bool(self.choices), "-open")

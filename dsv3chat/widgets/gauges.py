@@ -207,7 +207,7 @@ class GaugeRail(Static):
     def show_sample(self, sample: Sample, history: History) -> None:
         """Repaint with a new sample."""
         width = self.content_size.width or 30
-        self.update(rail_content(sample, history, width))
+        self.update(rail_content(sample, history, width), layout=False)
 
 
 class GaugeStrip(Static):
@@ -219,4 +219,4 @@ class GaugeStrip(Static):
 
     def show_sample(self, sample: Sample, history: History) -> None:
         """Repaint with a new sample."""
-        self.update(strip_content(sample, history, self.content_size.width or 78))
+        self.update(strip_content(sample, history, self.content_size.width or 78), layout=False)

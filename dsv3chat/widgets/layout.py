@@ -16,8 +16,9 @@ _MIN_COLUMN = 5
 class Document:
     """A Markdown text and its rows. Appending parses and lays out only from the last top-level block on."""
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, text: str = "", margin: int = 0) -> None:
         self.text = text
+        self._margin = margin
         self._settled: list[Block] = []  # blocks before `_tail_at`: they do not change any more
         self._tail: list[Block] = []
         self._tail_at = 0
@@ -38,7 +39,7 @@ class Document:
         return [b.code for b in (*self._settled, *self._tail) if b.kind == "code"]
 
     def rows(self, width: int) -> list[Row]:
-        """The rows at `width` cells. Code panels carry the action `code:N`, N counting from 0."""
+        """The rows at `width` cells, the margin among them; those of settled blocks are the same objects each time. Code panels carry the action `code:N`, N counting from 0."""
         self._parse()
         width = max(width, MIN_WIDTH * 2)
         if width != self._width:
@@ -46,10 +47,15 @@ class Document:
         fresh = self._settled[self._num_laid :]
         if fresh:
             start = sum(b.kind == "code" for b in self._settled[: self._num_laid])
-            self._settled_rows += lay_out(fresh, width, start, at_top=not self._settled_rows)
+            self._settled_rows += self._lay_out(fresh, start)
             self._num_laid = len(self._settled)
         start = sum(b.kind == "code" for b in self._settled)
-        return self._settled_rows + lay_out(self._tail, width, start, at_top=not self._settled_rows)
+        return self._settled_rows + self._lay_out(self._tail, start)
+
+    def _lay_out(self, blocks: Sequence[Block], first_code: int) -> list[Row]:
+        inner = self._width - self._margin
+        rows = lay_out(blocks, inner, first_code, at_top=not self._settled_rows)
+        return [indented(row, self._margin) for row in rows] if self._margin else rows
 
     def _parse(self) -> None:
         if not self._dirty:
@@ -62,6 +68,12 @@ class Document:
             self._settled += [b for b in blocks if b.line < last]
             self._tail_at += _offset_of_line(tail, last)
         self._tail = [b for b in blocks if b.line == last]
+
+
+def indented(row: Row, margin: int) -> Row:
+    """The row `margin` cells further right."""
+    end = None if row.end is None else row.end + margin
+    return Row(Content(" " * margin) + row.content, row.start + margin, end, row.glue, row.action)
 
 
 def _offset_of_line(text: str, line: int) -> int:

@@ -15,7 +15,7 @@ from dsv3chat.widgets.rows import MUTED, Row, text_rows, wrap
 MARGIN = 2  # cells left of an answer's text; the bar of the picked message stands there
 MAX_TEXT_WIDTH = 120
 _BLANK = Content("")
-_BAR = Content.styled("┃ ", "$primary")
+_BAR = Content.styled("┃ ", "$text-primary")
 _ENDINGS = {
     "stopped": "■ stopped",
     "length": "■ cut at the token limit",
@@ -54,12 +54,12 @@ class Entry:
     num_siblings: int = 1
     live: bool = False
     expanded: bool | None = None
-    body: Document = field(default_factory=Document)
+    body: Document = field(default_factory=lambda: Document(margin=MARGIN))
     _cached: tuple[object, list[Row]] | None = None
 
     def __post_init__(self) -> None:
         if self.message.role == "assistant":
-            self.body = Document(self.message.text)
+            self.body = Document(self.message.text, MARGIN)
 
     def append(self, message: ChatMessage, new_text: str) -> None:
         """The live message grew by `new_text`."""
@@ -109,7 +109,7 @@ class Entry:
             rows.append(Row(Content.styled("  ┄┄ earlier turns, summarised ┄┄", MUTED), 999, 0, ""))
         if message.thinking or message.thinking_tokens:
             rows += self._thinking(width, look)
-        rows += [_indented(row, margin) for row in self.body.rows(width - MARGIN)]
+        rows += self.body.rows(width)
         if self.live:
             rows = _with_cursor(rows, margin)
         if note := self._ending():
@@ -152,11 +152,6 @@ class Entry:
         if not parts:
             return None
         return Content.styled("  ·  ", MUTED).join([Content.styled(text, style) for text, style in parts])
-
-
-def _indented(row: Row, margin: Content) -> Row:
-    end = None if row.end is None else row.end + MARGIN
-    return Row(margin + row.content, row.start + MARGIN, end, row.glue, row.action)
 
 
 def _with_cursor(rows: list[Row], margin: Content) -> list[Row]:

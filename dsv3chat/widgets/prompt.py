@@ -37,16 +37,16 @@ class Prompt(TextArea):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "send", key_display="⏎", priority=True, id="prompt.send", tooltip="send"),
-        Binding("ctrl+j,shift+enter", "newline", "newline", key_display="^j", priority=True, id="prompt.newline"),
-        Binding("up", "older", "earlier and later inputs, at the edge of the text", show=False, priority=True, id="prompt.older"),
-        Binding("down", "newer", "earlier and later inputs, at the edge of the text", show=False, priority=True, id="prompt.newer"),
-        Binding("tab", "complete", "take the marked completion", show=False, priority=True, id="prompt.complete"),
-        Binding("ctrl+r", "search_history", "search what you asked before", show=False, priority=True, id="prompt.search"),
-        Binding("pageup", "scroll(-1)", "scroll the chat", show=False, priority=True, id="prompt.page_up"),
-        Binding("pagedown", "scroll(1)", "scroll the chat", show=False, priority=True, id="prompt.page_down"),
-        Binding("ctrl+end", "to_end", "to the end of the chat", show=False, priority=True, id="prompt.to_end"),
-        Binding("end", "end", "to the end of the line; of the chat when the input is empty", show=False, priority=True, id="prompt.end"),
+        Binding("enter", "submit", "send", key_display="⏎", id="prompt.send", tooltip="send"),
+        Binding("ctrl+j,shift+enter", "newline", "newline", key_display="^j", id="prompt.newline"),
+        Binding("up", "older", "earlier and later inputs, at the edge of the text", show=False, id="prompt.older"),
+        Binding("down", "newer", "earlier and later inputs, at the edge of the text", show=False, id="prompt.newer"),
+        Binding("tab", "complete", "take the marked completion", show=False, id="prompt.complete"),
+        Binding("ctrl+r", "search_history", "search what you asked before", show=False, id="prompt.search"),
+        Binding("pageup", "scroll(-1)", "scroll the chat", show=False, id="prompt.page_up"),
+        Binding("pagedown", "scroll(1)", "scroll the chat", show=False, id="prompt.page_down"),
+        Binding("ctrl+end", "to_end", "to the end of the chat", show=False, id="prompt.to_end"),
+        Binding("end", "end", "to the end of the line; of the chat when the input is empty", show=False, id="prompt.end"),
     ]
 
     class Submitted(Message):
@@ -155,6 +155,18 @@ class Prompt(TextArea):
             self.move_cursor((row, match.start() + len(text)))
 
     # -- keys -----------------------------------------------------------------------------------------------------
+
+    async def _on_key(self, event: events.Key) -> None:
+        """Run our own bindings here and now: by the usual way round, enter would overtake letters typed before it."""
+        if not event.is_printable:
+            active = self.screen.active_bindings.get(event.key)
+            if active is not None and (active.binding.id or "").startswith("prompt."):
+                handled = await self.app.run_action(active.binding.action, self)
+                if handled:
+                    event.stop()
+                    event.prevent_default()
+                    return
+        await super()._on_key(event)
 
     def action_submit(self) -> None:
         """Send, or take the popup's choice."""

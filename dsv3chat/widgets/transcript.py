@@ -15,7 +15,7 @@ from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
@@ -36,7 +36,7 @@ class Transcript(ScrollView, can_focus=True):
     Transcript {
         scrollbar-size-vertical: 1;
         overflow-x: hidden;
-        padding: 0 0 0 0;
+        overflow-y: scroll;
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -101,8 +101,12 @@ class Transcript(ScrollView, can_focus=True):
         """An entry's message or look changed: lay it out again."""
         index = self.entries.index(entry) - self._num_waiting
         if index >= 0:
-            self._rows[index] = entry.rows(self.look)
-            self._grown(index)
+            before = self._rows[index]
+            self._rows[index] = rows = entry.rows(self.look)
+            same = 0
+            while same < len(before) and same < len(rows) and before[same] is rows[same]:
+                same += 1
+            self._grown(index, from_row=same)
 
     def lay_out(self) -> None:
         """Lay out anew: the newest two screens now, the rest as `lay_out_older` is called."""
@@ -133,18 +137,20 @@ class Transcript(ScrollView, can_focus=True):
         self._rows[:0] = above
         self._grown(0, moved=added)
 
-    def _grown(self, first: int, moved: int = 0) -> None:
+    def _grown(self, first: int, moved: int = 0, from_row: int = 0) -> None:
+        """Rows from the `from_row`-th of the `first` message on are new; `moved` rows came above what is in sight."""
         before = self._tops[-1]
         self._tops = [0, *accumulate(map(len, self._rows))]
         height = self._tops[-1]
-        if first == 0:
-            self._strips.clear()
-        else:
-            for key in [k for k in self._strips if k[0] >= first]:
-                del self._strips[key]
+        for key in [k for k in self._strips if k >= (first, from_row)]:
+            del self._strips[key]
         self._adjusting = True
         position = self.scroll_offset.y
-        self.virtual_size = Size(self._inner_width, height)
+        size = Size(self._inner_width, height)
+        if size != self.virtual_size:
+            # Not by assignment: that lays out the whole screen, thirty times as dear as a repaint of the new rows.
+            self.set_reactive(Transcript.virtual_size, size)
+            self._scroll_update(size)
         if self.follow:
             self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
         elif moved:
@@ -152,7 +158,12 @@ class Transcript(ScrollView, can_focus=True):
         elif height > before and first == len(self._rows) - 1:
             self.unseen += height - before
         self._adjusting = False
-        self.refresh()
+        changed = self._tops[min(first, len(self._rows))] + from_row - self.scroll_offset.y
+        shown = self.scrollable_content_region.height
+        if changed <= 0 or moved:
+            self.refresh()
+        elif changed < shown:
+            self.refresh(Region(0, changed, self._inner_width, shown - changed))
 
     # -- what is drawn --------------------------------------------------------------------------------------------
 
