@@ -22,7 +22,16 @@ def widened(tensors, name):
 
 
 @pytest.fixture(scope="module")
-def reference(nano_dir):
+def one_thread():
+    """Thousands of small operations: on a busy machine torch's threads would mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def reference(nano_dir, one_thread):
     from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 
     settings = json.loads((nano_dir / "config.json").read_text("utf-8"))
