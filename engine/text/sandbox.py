@@ -24,8 +24,9 @@ from jinja2.visitor import NodeTransformer
 
 MAX_STEPS = 2_000_000
 MAX_SECONDS = 10.0
+MAX_ITEMS = 200_000  # in one value, nested ones counted as often as they are reached
 MAX_NUMBER = 1_000_000  # as an argument (a width, a repetition) or an exponent
-_MULTIPLYING = ("replace", "join", "indent", "ljust", "rjust", "center")
+_MULTIPLYING = ("replace", "join", "indent", "ljust", "rjust", "center", "tojson")
 
 
 class TemplateLimitError(jinja2.TemplateRuntimeError):
@@ -33,12 +34,13 @@ class TemplateLimitError(jinja2.TemplateRuntimeError):
 
 
 class Budget:
-    """What one rendering may still use: `characters` made, steps, seconds."""
+    """What one rendering may still use: `characters` made, a sixteenth of them in one value; steps; seconds."""
 
     def __init__(self, characters: int, literals: int) -> None:
         self._characters = characters
         self._literals = literals
-        self.limit = characters
+        self._total = characters
+        self.limit = characters // 16  # of one value
         self._steps = MAX_STEPS
         self._deadline = time.monotonic() + MAX_SECONDS
 
@@ -63,14 +65,17 @@ class Budget:
         """As `made`, for text whose size is known."""
         self._characters -= count
         if self._characters < 0:
-            raise TemplateLimitError(f"it makes more than {self.limit} characters of text")
+            raise TemplateLimitError(f"it makes more than {self._total} characters of text")
 
     def measure(self, value: object) -> int:
-        """Characters and items in a value, nested ones included; at most the limit is walked."""
-        size, todo = 0, [value]
+        """Characters and items in a value, nested ones included; the walk itself is bounded too."""
+        size, walked, todo = 0, 0, [value]
         while todo and size <= self.limit:
             item = todo.pop()
             size += 1
+            walked += 1
+            if walked > MAX_ITEMS:
+                raise TemplateLimitError(f"it makes a value with more than {MAX_ITEMS} items")
             match item:
                 case str() | bytes():
                     size += len(item)
@@ -179,8 +184,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         charge = _budget.get()
         charge.turn()
         charge.arguments((*args, *kwargs.values()))
-        if getattr(obj, "__name__", "") in _MULTIPLYING and args:
-            charge.product(getattr(obj, "__self__", ""), args[-1])
+        if getattr(obj, "__name__", "") in _MULTIPLYING:
+            for factor in (*args, *kwargs.values()):
+                charge.product(getattr(obj, "__self__", ""), factor)
         result = super().call(context, obj, *args, **kwargs)
         charge.made(result)
         return result
@@ -220,8 +226,12 @@ def _charged(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         charge.step()
         values = (*args, *kwargs.values())
         charge.arguments(values)
-        if name in _MULTIPLYING and len(values) > 1:
-            charge.product([value for value in args if isinstance(value, (str, list, tuple))], values[-1])
+        if name == "format":
+            _check_widths(str(args[0]))
+        if name in _MULTIPLYING:
+            parts = [value for value in args if isinstance(value, (str, list, tuple, dict))]
+            for factor in values[1:]:
+                charge.product(parts, factor)
         result = function(*args, **kwargs)
         charge.made(result)
         return result

@@ -77,7 +77,7 @@ class ChatTemplate:
                 )
         size = sum(len(message["content"]) for message in messages)
         try:
-            with budget(BUDGET_CHARACTERS + BUDGET_PER_CHARACTER * size, self._literals):
+            with budget(BUDGET_CHARACTERS + BUDGET_PER_CHARACTER * size, len(self.source)):
                 return self._template.render(
                     messages=list(messages),
                     add_generation_prompt=add_generation_prompt,
@@ -103,10 +103,6 @@ class ChatTemplate:
                 f"the chat template ({self.origin}) fails: {type(error).__name__}: {error}; put a working one into the "
                 "model's folder as chat_template.jinja"
             ) from error
-
-    @property
-    def _literals(self) -> int:
-        return len(self.source)
 
     @cached_property
     def _template(self) -> jinja2.Template:
