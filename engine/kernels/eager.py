@@ -143,5 +143,5 @@ class EagerKernels:
     def _times(self, x: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
         """x W^T in float32. sgemm's rounding depends on the number of rows, so few rows are taken one by one."""
         if 1 < x.shape[0] <= self.few_rows:
-            return torch.cat([F.linear(row, wide) for row in x.split(1)])
+            return torch.cat([F.linear(row, wide) for row in torch.split(x, 1)])
         return F.linear(x, wide)
