@@ -21,13 +21,15 @@ from dsv3chat.conversation import Conversation
 from dsv3chat.engine_backend import EngineBackend
 from dsv3chat.interrupts import Interrupts
 from dsv3chat.launch import Launch, plan_launch
-from dsv3chat.mode import choose_mode, is_terminal, terminals
+from dsv3chat.mode import can_redraw, choose_mode, is_terminal, terminals
+from dsv3chat.nano import ABOUT, NAME
 from dsv3chat.places import database_path
 from dsv3chat.plain_output import JsonLinesOutput, JsonOutput, Narrator, Output, TextOutput
 from dsv3chat.sanitize import clean_line
 from dsv3chat.settings import Settings, load_settings
 from dsv3chat.store import Store, StoreError
 from engine import SamplingParams
+from engine.paths import models_dir
 
 SWITCH_SECONDS = 0.001  # the engine thread hands over sooner: keys are painted in 10 ms instead of 24
 
@@ -42,6 +44,7 @@ class Start:
     conversation: Conversation
     store: Store | None
     resumed: bool
+    first_start: bool  # of nano: it will be built
 
 
 def make_backend(launch: Launch) -> ChatBackend:
@@ -61,7 +64,7 @@ def run_chat(flags: Mapping[str, Any]) -> int:
         return _full_screen(flags)
     one_question = flags["prompt"] is not None or machine or not terminals().stdin or flags["no_stdin"]
     to_terminal = terminals().stdout  # asked before the descriptors change places
-    narrator = Narrator(is_terminal(sys.stderr))
+    narrator = Narrator(is_terminal(sys.stderr) and can_redraw())
     with data_stream() as out:
         return _plain(flags, _output(flags, out, to_terminal, narrator), narrator, one_question)
 
@@ -119,6 +122,10 @@ def _plain(flags: Mapping[str, Any], output: Output, narrator: Narrator, one_que
             narrator.erase()
             for note in info.notes:
                 output.warn(note)
+            if start.first_start:
+                narrator.say(ABOUT)
+            if start.resumed:
+                narrator.say(f"going on with: {start.conversation.title}")
             chat = PlainChat(
                 start.backend, start.conversation, start.params, Path.cwd(), output, interrupts, start.store
             )
@@ -180,7 +187,8 @@ def _start(flags: Mapping[str, Any], saved: bool, say: Callable[[str], None]) ->
             conversation, resumed = store.load(wanted), True
             if flags["system"] is not None:
                 conversation.system = flags["system"] or None
-    return Start(make_backend(launch), settings, params, conversation, store, resumed)
+    first_start = launch.model == NAME and not (models_dir() / NAME).exists()
+    return Start(make_backend(launch), settings, params, conversation, store, resumed, first_start)
 
 
 def _open_store(resuming: bool) -> Store:

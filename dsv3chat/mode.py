@@ -55,8 +55,19 @@ def choose_mode(
     for name in ("stdin", "stdout", "stderr"):
         if not getattr(found, name):
             return Mode(True, f"{name} is no terminal")
+    why_lines = _why_lines(environ)
+    return Mode(True, why_lines) if why_lines else Mode(False, "stdin, stdout and stderr are terminals")
+
+
+def can_redraw(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a line on a terminal may be drawn over: not for a screen reader, nor where the cursor cannot move."""
+    return not _why_lines(os.environ if environ is None else environ)
+
+
+def _why_lines(environ: Mapping[str, str]) -> str:
+    """Why the environment wants line after line, "" when it does not."""
     if environ.get("ACCESSIBLE", "") not in ("", "0"):
-        return Mode(True, "ACCESSIBLE asks for plain lines")
+        return "ACCESSIBLE asks for plain lines"
     if environ.get("TERM", "") in ("", "dumb", "unknown"):
-        return Mode(True, f"TERM={environ.get('TERM', '')} cannot move the cursor")
-    return Mode(False, "stdin, stdout and stderr are terminals")
+        return f"TERM={environ.get('TERM', '')} cannot move the cursor"
+    return ""

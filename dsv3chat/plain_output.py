@@ -18,10 +18,10 @@ from engine import Event, Failed, Finished, LoadProgress, PrefillProgress, Queue
 
 
 class Narrator:
-    """Lines on standard error; progress is redrawn in place where that is a terminal, a line for each stage elsewhere."""
+    """Lines on standard error; progress is redrawn in place where that is possible, a line for each stage elsewhere."""
 
-    def __init__(self, is_terminal: bool) -> None:
-        self._is_terminal = is_terminal
+    def __init__(self, redraws: bool) -> None:
+        self._redraws = redraws
         self._stage = ""
         self._drawn = False
         self._drawn_at = 0.0
@@ -34,7 +34,7 @@ class Narrator:
     def progress(self, progress: LoadProgress) -> None:
         """What the loading does; redrawn at most ten times a second."""
         stage = clean_line(progress.stage)
-        if not self._is_terminal:
+        if not self._redraws:
             if stage != self._stage:
                 self._write(f"dsv3chat: {stage}\n")
         elif stage != self._stage or time.monotonic() - self._drawn_at > 0.1:

@@ -288,6 +288,12 @@ def test_when_the_reader_leaves_it_is_quiet_and_generation_stops(start):
     assert b"Broken" not in err
 
 
+def test_the_first_start_says_what_nano_is(start, tmp_path):
+    assert "a demonstration" in run(start, {"text": "x"}, "-p", "hi")[2]
+    (tmp_path / "cache" / "models" / "nano").mkdir(parents=True)
+    assert "a demonstration" not in run(start, {"text": "x"}, "-p", "hi")[2]
+
+
 def test_a_question_is_saved_only_with_c_or_resume(start):
     run(start, {"text": "first"}, "-p", "one")
     code, _, err = run(start, {"text": "x"}, "-p", "two", "-c")
@@ -301,7 +307,9 @@ def test_the_line_chat_saves_and_c_goes_on(start):
         {"text": "An answer."}, env_more={"TERM": "dumb"}, stdin=terminal, stdout=terminal, stderr=terminal
     )
     os.close(terminal)
-    read_until(controller, b"> ")
+    started = read_until(controller, b"> ")
+    assert b"reading weights" in started
+    assert b"\x1b" not in started
     os.write(controller, b"a question\n")
     read_until(controller, b"An answer.\r\n")
     os.write(controller, b"/hlep\n")
@@ -312,6 +320,7 @@ def test_the_line_chat_saves_and_c_goes_on(start):
     code, out, err = run(start, {"text": "more"}, "-p", "and then?", "-c", "--json")
     assert code == 0
     assert prompt_of(err) == ["a question", "An answer.", "and then?"]
+    assert "going on with: a question" in err
     conversation = json.loads(out)["conversation"]
     _, _, err = run(start, {"text": "more"}, "-p", "again", "--resume", conversation[:6])
     assert prompt_of(err) == ["a question", "An answer.", "and then?", "more", "again"]
