@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ HERE = (
     "quit",
 )  # the others need a screen
 
+SIGNAL_SECONDS = 0.5  # how late a signal is served at most
+
 
 def read_line(prompt: str = "> ") -> str | None:
     """A line from standard input, the prompt on standard error; a \\ at its end continues it. None at the end of input."""
@@ -36,6 +39,8 @@ def read_line(prompt: str = "> ") -> str | None:
     while True:
         sys.stderr.write(prompt)
         sys.stderr.flush()
+        while not select.select([sys.stdin], [], [], SIGNAL_SECONDS)[0]:
+            continue  # a signal that came just before a blocking read would wait for the next line
         line = sys.stdin.readline()
         if not line:
             return "\n".join(lines) if lines else None

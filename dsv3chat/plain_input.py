@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dsv3chat.file_text import NotTextError, decode
 
 PATIENCE_SECONDS = 2.0
+SIGNAL_SECONDS = 0.5  # a signal that comes just before a blocking call is served after this time at most
 WAITING = "waiting for standard input to end; ctrl+c stops. If nothing comes from there: --no-stdin, or </dev/null at the end"
 
 
@@ -27,7 +28,7 @@ def read_stdin(descriptor: int, say: Callable[[str], None], patience: float = PA
     deadline: float | None = time.monotonic() + patience
     try:
         while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            left = SIGNAL_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
             if select.select([descriptor], [], [], left)[0]:
                 part = os.read(descriptor, 1 << 16)
                 if not part:
