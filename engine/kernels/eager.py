@@ -10,13 +10,13 @@ So a bf16 matrix meets up to four rows as it is, and more rows through `widen_ro
 through tiles. bmm in bf16 is slower still, so attention widens its latents and computes in float32.
 
 Decoding wants one torch thread where anything else runs beside it: at nano's shapes one row took 57 to 70 ms on one
-thread, 46 to 50 ms on two while the other core was idle, and 150 to 1000 ms on two while it was not, since each of some
-2,000 parallel regions waits for the thread that has lost its core. The number is the caller's to set.
+thread, 46 to 50 ms on two while the other core was idle, and 150 to 1000 ms on two while it was not, since every
+parallel region waits for the thread that has lost its core. The number is the caller's to set.
 
 Where the other rows of a batch change a row's last bit: nowhere while a step has at most four rows (decoding at the
 default batch size), since those are multiplied one by one. In a step of more rows (another request's prompt is being
 read) sgemm chooses its blocking by the number of rows, and bf16 weights are widened first: the same sums in another
-order. Norms, rotation, routing and attention are computed row by row or request by request always. So the same seed
+order. Norms, rotation and attention are computed row by row or request by request always. So the same seed
 gives the same text whatever else is in the batch, except where two tokens are within such a rounding of each other.
 """
 
@@ -107,7 +107,7 @@ class EagerKernels:
     def route(
         self, x: torch.Tensor, router: torch.Tensor, bias: torch.Tensor, routing: Routing
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        return eager_experts.route(x.float(), router, bias, routing)
+        return eager_experts.route(self._times(x.float(), router), bias, routing)
 
     def experts(
         self,

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 _NARROW = 256  # values per dot product below which torch's bf16 product of one row is mostly overhead
 
 
-def route(
-    x: torch.Tensor, router: torch.Tensor, bias: torch.Tensor, routing: Routing
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """`Kernels.route` with float32 rows."""
-    scores = F.linear(x, router).sigmoid_()
+def route(logits: torch.Tensor, bias: torch.Tensor, routing: Routing) -> tuple[torch.Tensor, torch.Tensor]:
+    """`Kernels.route` from x router^T (T, E) float32 on, which is overwritten."""
+    scores = logits.sigmoid_()
     biased = scores + bias
     if routing.kept_groups < routing.num_groups:
-        groups = biased.view(x.shape[0], routing.num_groups, -1)  # (T, groups, experts of one)
+        groups = biased.view(
+            -1, routing.num_groups, biased.shape[1] // routing.num_groups
+        )  # (T, groups, experts of one)
         group_scores = groups.topk(min(2, groups.shape[2]), dim=2, sorted=False).values.sum(dim=2)
         dropped = routing.num_groups - routing.kept_groups
         worst = group_scores.topk(dropped, dim=1, largest=False, sorted=False).indices
