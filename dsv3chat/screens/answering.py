@@ -69,7 +69,9 @@ class Answering:
         session = self.session
         draft = session.draft_answer(parent_id)
         conversation = session.conversation
-        num = 1 + sum(m.parent_id == parent_id and m.role == "assistant" for m in conversation.messages.values())
+        num = 1 + sum(
+            m.parent_id == parent_id and m.role == "assistant" for m in conversation.messages.values()
+        )
         entry = Entry(draft, num, num, live=True)
         self.transcript.add(entry)
         turn = self.turn = Turn(draft)
@@ -151,7 +153,9 @@ class Answering:
                 self._on_change()
             spent = time.monotonic() - woke
             self.session.lag.add(max(woke - asleep - pause, spent))
-            pause = max(DRAIN_S, 4 * spent)  # a long block that still grows must not take the interface's time
+            pause = max(
+                DRAIN_S, 4 * spent
+            )  # a long block that still grows must not take the interface's time
 
     def _tell_about(self, prompt: FittedPrompt) -> None:
         if len(prompt.dropped) > self._num_dropped:
@@ -178,4 +182,6 @@ class Answering:
             return Content("")
         share = used / total
         text = f"context {grouped(used)}/{grouped(total)} {round(100 * share)}%"
-        return Content.styled(f"⚠ {text}", "bold $text-warning") if share >= 0.9 else Content.styled(text, MUTED)
+        return (
+            Content.styled(f"⚠ {text}", "bold $text-warning") if share >= 0.9 else Content.styled(text, MUTED)
+        )

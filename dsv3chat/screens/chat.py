@@ -54,7 +54,14 @@ def _key(keys: str, action: str, label: str, display: str, text: str) -> Binding
     """A key of the chat; without a label it is left out of the bar at the bottom."""
     name = action.partition("(")[0] + ("_down" if "(1)" in action else "")
     return Binding(
-        keys, action, label or text, bool(label), display, priority=keys != "escape", tooltip=text, id=f"chat.{name}"
+        keys,
+        action,
+        label or text,
+        bool(label),
+        display,
+        priority=keys != "escape",
+        tooltip=text,
+        id=f"chat.{name}",
     )
 
 
@@ -102,7 +109,9 @@ class ChatScreen(Screen[None]):
         self._gauge_timer: Timer | None = None
         self._draft_timer: Timer | None = None
         self._draft_size: DraftSize | None = None
-        self._return_to: str | None = None  # the leaf that esc restores while a message is edited or branched from
+        self._return_to: str | None = (
+            None  # the leaf that esc restores while a message is edited or branched from
+        )
         self._quit_until = 0.0
         self._popup_closed_at: tuple[str, str] | None = None  # the fragment for which esc closed the popup
 
@@ -198,7 +207,9 @@ class ChatScreen(Screen[None]):
         if answering.running:
             left += Content.styled(" · esc stop", MUTED)
         elif self._return_to is not None:
-            left = Content.assemble(("✎ going on from an earlier message", "bold $text-warning"), (" · esc back", MUTED))
+            left = Content.assemble(
+                ("✎ going on from an earlier message", "bold $text-warning"), (" · esc back", MUTED)
+            )
         self._status.show(left, Content.styled("   ", MUTED).join(self._right_status()))
         queue = answering.queue
         self._queued_bar.display = bool(queue)
@@ -458,7 +469,12 @@ class ChatScreen(Screen[None]):
         if kind == "/":
             self._show_choices(
                 [
-                    Choice(f"/{c.name}" + (" " if c.usage else ""), f"/{c.name} {c.usage}".strip(), c.help, not c.usage)
+                    Choice(
+                        f"/{c.name}" + (" " if c.usage else ""),
+                        f"/{c.name} {c.usage}".strip(),
+                        c.help,
+                        not c.usage,
+                    )
                     for c in complete_command(text)
                 ]
             )
@@ -473,7 +489,9 @@ class ChatScreen(Screen[None]):
             tokens = "" if found.num_tokens_estimate is None else f"~{grouped(found.num_tokens_estimate)} tok"
             size = "" if found.size_bytes is None else f"{found.size_bytes / 1024:.1f} KiB"
             detail = "folder" if folder else f"{size:>10}  {tokens:>12}"
-            choices.append(Choice(found.insert_text + ("" if folder else " "), found.path, detail, not folder))
+            choices.append(
+                Choice(found.insert_text + ("" if folder else " "), found.path, detail, not folder)
+            )
         self.app.call_from_thread(self._show_files, fragment, choices)
 
     def _show_files(self, fragment: str, choices: list[Choice]) -> None:

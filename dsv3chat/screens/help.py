@@ -61,10 +61,14 @@ class HelpScreen(ModalScreen[None]):
         lines += [Content(""), Content.styled("Commands", "bold $text-primary")]
         for command in COMMANDS:
             lines += _lines_of(f"/{command.name} {command.usage}".strip(), command.help, _WIDE_COLUMN)
-        lines += _lines_of("@path", "attach a file, lines of it (@a.py:10-40), or a folder's listing", _WIDE_COLUMN)
+        lines += _lines_of(
+            "@path", "attach a file, lines of it (@a.py:10-40), or a folder's listing", _WIDE_COLUMN
+        )
         lines += [
             Content(""),
-            Content.styled("Drag with the mouse to select, ^c copies. Every key can be remapped in the settings.", MUTED),
+            Content.styled(
+                "Drag with the mouse to select, ^c copies. Every key can be remapped in the settings.", MUTED
+            ),
         ]
         return lines
 

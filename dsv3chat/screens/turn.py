@@ -105,7 +105,9 @@ class Turn:
                 if progress is None:
                     return "◐ reading the prompt"
                 reused = f" ({grouped(progress.cached)} reused)" if progress.cached else ""
-                return f"◐ reading the prompt {grouped(progress.done)} of {grouped(progress.total)} tok{reused}"
+                return (
+                    f"◐ reading the prompt {grouped(progress.done)} of {grouped(progress.total)} tok{reused}"
+                )
             case "generating":
                 rate = self.tokens_per_s
                 speed = f" · {rate:.1f} tok/s" if rate is not None else ""

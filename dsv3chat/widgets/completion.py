@@ -76,9 +76,13 @@ class Completion(Widget):
         for index, choice in enumerate(self.choices):
             marked = index == self._index
             label = Content(clean_line(choice.label)).truncate(label_width, ellipsis=True, pad=True)
-            detail = Content.styled(clean(choice.detail), MUTED).truncate(width - label_width - 9, ellipsis=True)
+            detail = Content.styled(clean(choice.detail), MUTED).truncate(
+                width - label_width - 9, ellipsis=True
+            )
             line = columns(
-                Content.assemble("▸ " if marked else "  ", label.stylize("bold") if marked else label, "  ", detail),
+                Content.assemble(
+                    "▸ " if marked else "  ", label.stylize("bold") if marked else label, "  ", detail
+                ),
                 Content.styled("tab" if marked else "", MUTED),
                 width,
             )

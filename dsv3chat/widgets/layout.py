@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from textual.content import Content
 
@@ -21,7 +22,7 @@ class Document:
         self._margin = margin
         self._settled: list[Block] = []  # blocks before `_tail_at`: they do not change any more
         self._tail: list[Block] = []
-        self._tail_at = 0
+        self._tail_at = self._tail_line = 0
         self._dirty = bool(text)
         self._width = 0
         self._settled_rows: list[Row] = []
@@ -65,8 +66,9 @@ class Document:
         blocks = parse(tail)
         last = blocks[-1].line if blocks else 0
         if last:
-            self._settled += [b for b in blocks if b.line < last]
+            self._settled += [replace(b, line=b.line + self._tail_line) for b in blocks if b.line < last]
             self._tail_at += _offset_of_line(tail, last)
+            self._tail_line += last
         self._tail = [b for b in blocks if b.line == last]
 
 
@@ -108,7 +110,7 @@ def lay_out(blocks: Sequence[Block], width: int, first_code: int = 0, at_top: bo
 def _panel(block: Block, width: int, number: int) -> list[Row]:
     inner = max(width - block.rest.cell_length - 4, MIN_WIDTH)
     name, hint = block.language or "text", "c copy"
-    fill = inner - len(name) - len(hint) - 2
+    fill = inner - Content(name).cell_length - len(hint) - 2
     if fill < 1:
         name, hint, fill = "", "", inner
         title = "╭" + "─" * (inner + 2) + "╮"

@@ -106,7 +106,9 @@ class _Walk:
             case "table_close":
                 self._in_table = False
                 head, *body = (tuple(row) for row in self._table)
-                self._leaf(Block("table", *self._place(), head=head, body=tuple(body), aligns=tuple(self._align)))
+                self._leaf(
+                    Block("table", *self._place(), head=head, body=tuple(body), aligns=tuple(self._align))
+                )
             case "inline":
                 content = inline(token.children or [])
                 if self._in_table:
@@ -131,10 +133,14 @@ class _Walk:
         else:
             depth = sum(level.is_list for level in self._levels) - 1
             mark = f"{BULLETS[depth % len(BULLETS)]} "
-        self._levels.append(_Level(Content(" " * len(mark)), Content.styled(mark, "bold"), tight=parent.tight))
+        self._levels.append(
+            _Level(Content(" " * len(mark)), Content.styled(mark, "bold"), tight=parent.tight)
+        )
 
     def _place(self) -> tuple[Content, Content, bool, int]:
-        first = Content("").join([level.rest if level.first is None else level.first for level in self._levels])
+        first = Content("").join(
+            [level.rest if level.first is None else level.first for level in self._levels]
+        )
         rest = Content("").join([level.rest for level in self._levels])
         lists = [level for level in self._levels if level.is_list]
         gap = self._fresh or not lists or not lists[-1].tight

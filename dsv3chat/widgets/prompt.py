@@ -39,14 +39,28 @@ class Prompt(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "send", key_display="⏎", id="prompt.send", tooltip="send"),
         Binding("ctrl+j,shift+enter", "newline", "newline", key_display="^j", id="prompt.newline"),
-        Binding("up", "older", "earlier and later inputs, at the edge of the text", show=False, id="prompt.older"),
-        Binding("down", "newer", "earlier and later inputs, at the edge of the text", show=False, id="prompt.newer"),
+        Binding(
+            "up", "older", "earlier and later inputs, at the edge of the text", show=False, id="prompt.older"
+        ),
+        Binding(
+            "down",
+            "newer",
+            "earlier and later inputs, at the edge of the text",
+            show=False,
+            id="prompt.newer",
+        ),
         Binding("tab", "complete", "take the marked completion", show=False, id="prompt.complete"),
         Binding("ctrl+r", "search_history", "search what you asked before", show=False, id="prompt.search"),
         Binding("pageup", "scroll(-1)", "scroll the chat", show=False, id="prompt.page_up"),
         Binding("pagedown", "scroll(1)", "scroll the chat", show=False, id="prompt.page_down"),
         Binding("ctrl+end", "to_end", "to the end of the chat", show=False, id="prompt.to_end"),
-        Binding("end", "end", "to the end of the line; of the chat when the input is empty", show=False, id="prompt.end"),
+        Binding(
+            "end",
+            "end",
+            "to the end of the line; of the chat when the input is empty",
+            show=False,
+            id="prompt.end",
+        ),
     ]
 
     class Submitted(Message):

@@ -41,13 +41,53 @@ class Transcript(ScrollView, can_focus=True):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "message('copy')", "copy", id="message.copy", tooltip="copy the message"),
-        Binding("c", "message('code')", "copy code", id="message.code", tooltip="copy a code block; again for the next one"),
-        Binding("e", "message('edit')", "edit", id="message.edit", tooltip="edit your message and ask again; both are kept"),
-        Binding("r,ctrl+r", "message('regenerate')", "regenerate", id="message.regenerate", tooltip="answer again; both answers are kept"),
-        Binding("b", "message('branch')", "branch", id="message.branch", tooltip="go on from here; what follows stays as a branch"),
-        Binding("enter", "message('thinking')", "open or close its thinking", show=False, id="message.thinking"),
-        Binding("left", "message('previous')", "other answer", id="message.previous", key_display="←→", tooltip="show its other versions"),
-        Binding("right", "message('next')", "show its other versions", show=False, key_display="←→", id="message.next"),
+        Binding(
+            "c",
+            "message('code')",
+            "copy code",
+            id="message.code",
+            tooltip="copy a code block; again for the next one",
+        ),
+        Binding(
+            "e",
+            "message('edit')",
+            "edit",
+            id="message.edit",
+            tooltip="edit your message and ask again; both are kept",
+        ),
+        Binding(
+            "r,ctrl+r",
+            "message('regenerate')",
+            "regenerate",
+            id="message.regenerate",
+            tooltip="answer again; both answers are kept",
+        ),
+        Binding(
+            "b",
+            "message('branch')",
+            "branch",
+            id="message.branch",
+            tooltip="go on from here; what follows stays as a branch",
+        ),
+        Binding(
+            "enter", "message('thinking')", "open or close its thinking", show=False, id="message.thinking"
+        ),
+        Binding(
+            "left",
+            "message('previous')",
+            "other answer",
+            id="message.previous",
+            key_display="←→",
+            tooltip="show its other versions",
+        ),
+        Binding(
+            "right",
+            "message('next')",
+            "show its other versions",
+            show=False,
+            key_display="←→",
+            id="message.next",
+        ),
         Binding("up,k", "pick(-1)", "message above or below", show=False, id="message.up"),
         Binding("down,j", "pick(1)", "message above or below", show=False, id="message.down"),
     ]

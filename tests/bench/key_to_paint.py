@@ -65,7 +65,9 @@ def app_main(num_answers: int, rate: float, burn: bool, report: str, model: str 
 
         backend = EngineBackend(model, Profile())
     with tempfile.TemporaryDirectory() as folder:
-        params = SamplingParams(max_new_tokens=4000, temperature=1.0 if model else None, ignore_eos=bool(model))
+        params = SamplingParams(
+            max_new_tokens=4000, temperature=1.0 if model else None, ignore_eos=bool(model)
+        )
         app = ChatApp(backend, Store(Path(folder) / "s.db"), Settings(), conversation, params, Path(folder))
         code = app.run_guarded()
         print("code", code, app.failure)

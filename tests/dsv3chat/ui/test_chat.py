@@ -1,0 +1,258 @@
+"""Typing, streaming, stopping, queueing, regenerating, resuming, as a person meets them."""
+
+from __future__ import annotations
+
+import pytest
+
+from dsv3chat.fake_backend import Reply
+from dsv3chat.settings import Settings
+from dsv3chat.store import Store
+
+SIZES = [(120, 36), (80, 24)]
+SLOW = Reply("word " * 2000, tokens_per_s=50)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_typed_question_is_answered_and_saved(chat, tmp_path, size):
+    async with chat([Reply("It is **Paris**.", thinking="France, capital", tokens_per_s=200)], size) as c:
+        await c.pilot.press(*"capital", "enter")
+        await c.until(lambda: len(c.messages) == 2 and not c.screen.answering.running)
+        assert [m.text for m in c.messages] == ["capital", "It is **Paris**."]
+        await c.until(lambda: "It is Paris." in c.text)
+        assert "thought · 4 tok" in c.text
+        stored = Store(tmp_path / "sessions.db").load(c.app.chat.conversation.id)
+        assert [m.text for m in stored.path] == [m.text for m in c.messages]
+
+
+async def test_enter_never_overtakes_letters_typed_before_it(chat):
+    async with chat() as c:
+        for key in (*"quick", "enter"):
+            c.app.simulate_key(key)  # all in the queue at once, as from a fast typist
+        await c.until(lambda: len(c.messages) == 2)
+        assert c.messages[0].text == "quick"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_esc_stops_within_a_token_and_keeps_the_text(chat, size):
+    async with chat([SLOW], size) as c:
+        await c.say("go on")
+        await c.generating()
+        shown = c.screen.answering.turn.message.text
+        await c.pilot.press("escape")
+        await c.until(lambda: not c.screen.answering.running)
+        answer = c.messages[-1]
+        assert answer.status == "stopped"
+        assert answer.text.startswith(shown)
+        assert len(answer.text) < len(SLOW.text)
+        await c.until(lambda: "■ stopped" in c.text)
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply("x", queue=200), Reply("x", prefill_s=60)], ids=["queued", "prefill"]
+)
+async def test_esc_stops_while_waiting_and_while_reading_the_prompt(chat, reply):
+    async with chat([reply]) as c:
+        await c.say("go on")
+        await c.until(lambda: c.screen.answering.running and c.screen.answering.turn.stream is not None)
+        await c.pilot.press("escape")
+        await c.until(lambda: len(c.messages) == 2 and not c.screen.answering.running)
+        assert c.messages[-1].status == "stopped"
+
+
+async def test_what_is_typed_meanwhile_is_queued_shown_and_sent_after_the_answer(chat):
+    async with chat([Reply("one " * 30, tokens_per_s=60), Reply("two")]) as c:
+        await c.say("first")
+        await c.generating()
+        await c.say("second")
+        await c.until(lambda: "queued: second" in c.text)
+        await c.until(lambda: len(c.messages) == 4 and not c.screen.answering.running)
+        assert [m.text for m in c.messages if m.role == "user"] == ["first", "second"]
+        assert "queued" not in c.text
+
+
+async def test_esc_drops_the_queued_prompt_before_it_stops_the_answer(chat):
+    async with chat([SLOW]) as c:
+        await c.say("first")
+        await c.generating()
+        await c.say("second")
+        await c.until(lambda: c.screen.answering.queue)
+        await c.pilot.press("escape")
+        assert not c.screen.answering.queue
+        assert c.screen.answering.running
+        assert c.screen.prompt.text == "second"
+        await c.pilot.press("escape")
+        await c.until(lambda: not c.screen.answering.running)
+        assert [m.text for m in c.messages if m.role == "user"] == ["first"]
+
+
+async def test_regenerate_keeps_both_answers_and_the_arrows_switch_between_them(chat):
+    async with chat([Reply("first answer"), Reply("second answer")]) as c:
+        await c.ask("why")
+        await c.pilot.press("alt+up", "r")
+        await c.until(lambda: len(c.app.chat.conversation.messages) == 3 and not c.screen.answering.running)
+        assert c.messages[-1].text == "second answer"
+        await c.until(lambda: "‹ 2/2 ›" in c.text)
+        await c.pilot.press("alt+up", "left")
+        await c.until(lambda: c.messages[-1].text == "first answer" and "first answer" in c.text)
+        assert "second answer" not in c.text
+        assert len(c.app.chat.conversation.siblings(c.messages[-1].id)) == 2
+
+
+async def test_edit_asks_again_beside_the_old_question(chat):
+    async with chat([Reply("one"), Reply("two")]) as c:
+        await c.ask("old")
+        await c.pilot.press("alt+up", "alt+up", "e")
+        await c.until(lambda: c.screen.prompt.text == "old")
+        await c.ask("new")
+        assert [m.text for m in c.messages] == ["new", "two"]
+        assert len(c.app.chat.conversation.siblings(c.messages[0].id)) == 2
+
+
+async def test_esc_goes_back_from_an_edit(chat):
+    async with chat() as c:
+        await c.ask("old")
+        await c.pilot.press("alt+up", "alt+up", "e")
+        await c.until(lambda: not c.messages)
+        await c.pilot.press("escape")
+        await c.until(lambda: len(c.messages) == 2)
+        assert c.screen.prompt.text == ""
+
+
+async def test_an_engine_error_in_the_middle_keeps_the_text_and_the_chat_goes_on(chat):
+    broken = Reply("kept text and more", fail_after=2, fail_message="logits are not finite [layer 3]")
+    async with chat([broken, Reply("fine again")]) as c:
+        answer = await c.ask("go")
+        assert answer.status == "failed"
+        assert answer.text
+        assert answer.text in broken.text
+        await c.until(lambda: "✗ failed: logits are not finite [layer 3]" in c.text)
+        assert (await c.ask("again")).text == "fine again"
+
+
+async def test_a_prompt_that_can_never_fit_is_answered_with_the_numbers(chat):
+    async with chat(context_tokens=64) as c:
+        answer = await c.ask("word " * 200)
+        assert answer.status == "failed"
+        assert "64" in answer.note
+
+
+async def test_turns_that_left_the_context_are_told_and_the_question_is_still_answered(chat):
+    async with chat([Reply("long answer " * 12)], context_tokens=160) as c:
+        for index in range(5):
+            await c.ask(f"question number {index}")
+        await c.until(
+            lambda: any("no longer go to the model" in str(n.message) for n in c.app._notifications)
+        )
+        assert len(c.messages) == 10
+        assert len(c.app.backend.prompts[-1]) < 9
+
+
+async def test_a_prompt_near_the_end_of_the_context_warns_in_words(chat):
+    async with chat([Reply("ok")], context_tokens=400) as c:
+        await c.ask("word " * 358)
+        await c.until(lambda: any("of the context is used" in str(n.message) for n in c.app._notifications))
+
+
+async def test_ctrl_c_stops_then_clears_then_asks_then_quits(chat):
+    async with chat([SLOW]) as c:
+        await c.say("go")
+        await c.generating()
+        c.screen.prompt.set_draft("draft")
+        await c.pilot.press("ctrl+c")
+        await c.until(lambda: not c.screen.answering.running)
+        assert c.screen.prompt.text == "draft"
+        await c.pilot.press("ctrl+c")
+        assert c.screen.prompt.text == ""
+        await c.pilot.press("ctrl+c")
+        assert c.app.is_running
+        await c.pilot.press("ctrl+c")
+        await c.until(lambda: not c.app.is_running)
+
+
+async def test_leaving_in_the_middle_of_an_answer_saves_what_was_shown(chat, tmp_path):
+    async with chat([SLOW]) as c:
+        conversation_id = c.app.chat.conversation.id
+        await c.say("go")
+        await c.generating(5)
+        c.app.exit()
+        await c.until(lambda: not c.app.is_running)
+    stored = Store(tmp_path / "sessions.db").load(conversation_id)
+    assert stored.path[-1].status == "stopped"
+    assert stored.path[-1].text.startswith("word word")
+
+
+async def test_a_conversation_is_picked_from_the_sessions(chat):
+    async with chat() as c:
+        await c.ask("the first conversation")
+        await c.say("/new")
+        await c.until(lambda: not c.messages)
+        await c.ask("the second")
+        await c.pilot.press("ctrl+b")
+        await c.until(lambda: "Sessions" in c.text and "the first conversation" in c.text)
+        await c.pilot.press(*"first", "enter")
+        await c.until(lambda: c.messages and c.messages[0].text == "the first conversation")
+
+
+async def test_sessions_are_renamed_and_deleted_with_a_second_press(chat):
+    async with chat() as c:
+        await c.ask("doomed")
+        doomed = c.app.chat.conversation.id
+        await c.say("/new")
+        await c.until(lambda: not c.messages)
+        await c.ask("kept")
+        await c.pilot.press("ctrl+b")
+        await c.until(lambda: "Sessions" in c.text)
+        await c.pilot.press(*"doomed")
+        await c.until(lambda: c.app.screen.marked_id == doomed)
+        await c.pilot.press("ctrl+t", "end", *" x", "enter")
+        await c.until(lambda: "doomed x" in c.text)
+        await c.pilot.press("ctrl+d")
+        await c.until(lambda: "^d again deletes it" in c.text)
+        assert any(s.id == doomed for s in c.app.chat.store.list())
+        await c.pilot.press("ctrl+d")
+        await c.until(lambda: all(s.id != doomed for s in c.app.chat.store.list()))
+
+
+async def test_compact_puts_a_summary_in_place_of_the_turns_and_keeps_them(chat):
+    async with chat([Reply("a long answer"), Reply("the summary")]) as c:
+        await c.ask("question")
+        await c.say("/compact")
+        await c.until(lambda: c.messages and c.messages[-1].is_summary)
+        await c.until(lambda: "summarised" in c.text and "the summary" in c.text)
+        assert "question" not in [m.text for m in c.messages]
+        assert len(c.app.chat.conversation.messages) == 4
+
+
+async def test_thinking_is_folded_and_f2_opens_it(chat):
+    async with chat([Reply("done", thinking="a hidden thought")]) as c:
+        await c.ask("go")
+        await c.until(lambda: "thought · " in c.text)
+        assert "a hidden thought" not in c.text
+        await c.pilot.press("f2")
+        await c.until(lambda: "a hidden thought" in c.text)
+        await c.pilot.press("f2")
+        await c.until(lambda: "a hidden thought" not in c.text)
+
+
+async def test_a_key_can_be_remapped_by_its_id(chat):
+    async with chat([SLOW], settings=Settings(keymap={"chat.help": "f9"})) as c:
+        await c.pilot.press("f9")
+        await c.until(lambda: "Everywhere" in c.text)
+
+
+async def test_every_binding_has_an_id_of_its_own_and_none_takes_a_key_that_terminals_cannot_tell_apart():
+    from dsv3chat.app import ChatApp
+    from dsv3chat.screens.chat import ChatScreen
+    from dsv3chat.screens.help import HelpScreen
+    from dsv3chat.screens.picker import Picker
+    from dsv3chat.screens.sessions import RenameScreen, SessionsScreen
+    from dsv3chat.widgets.prompt import Prompt
+    from dsv3chat.widgets.transcript import Transcript
+
+    owners = (ChatApp, ChatScreen, HelpScreen, Picker, RenameScreen, SessionsScreen, Prompt, Transcript)
+    bindings = [b for owner in owners for b in owner.__dict__["BINDINGS"]]
+    ids = [b.id for b in bindings]
+    assert all(ids)
+    assert len(set(ids)) == len(ids)
+    keys = {key for b in bindings for key in b.key.split(",")}
+    assert not keys & {"ctrl+i", "ctrl+m", "ctrl+h", "ctrl+[", "ctrl+left_square_bracket", "f3", "f4"}
