@@ -24,7 +24,7 @@ DRAIN_S = 0.05
 
 
 class Answering:
-    """At most one running answer, and the prompts that wait for it."""
+    """At most one running answer."""
 
     def __init__(
         self,
@@ -36,7 +36,6 @@ class Answering:
         self.session = session
         self.transcript = transcript
         self.turn: Turn | None = None
-        self.queue: list[str] = []
         self._on_change = on_change
         self._say = say  # text, "information" | "warning" | "error"
         self._warned = False

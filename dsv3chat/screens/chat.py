@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import tempfile
 import time
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on, work
-from textual.app import ComposeResult, SuspendNotSupported
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
@@ -19,35 +16,37 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import TextArea
 
-from dsv3chat.attachments import AttachmentError, complete_path
-from dsv3chat.commands import complete_command
-from dsv3chat.conversation import ChatMessage, Conversation
+from dsv3chat.attachments import AttachmentError
+from dsv3chat.conversation import Conversation
 from dsv3chat.monitor import Monitor
 from dsv3chat.sanitize import clean, clean_line
 from dsv3chat.screens.answering import Answering
+from dsv3chat.screens.completing import Completing
+from dsv3chat.screens.editor import EditorError, edit_text
+from dsv3chat.screens.gauge_place import SAMPLE_S, GaugePlace
 from dsv3chat.screens.help import HelpScreen
 from dsv3chat.screens.history import HistoryScreen
+from dsv3chat.screens.message_actions import MessageActions
+from dsv3chat.screens.sending import Sending
 from dsv3chat.screens.session import ChatSession, DraftSize
 from dsv3chat.screens.sessions import SessionsScreen
 from dsv3chat.screens.slash import run_line
 from dsv3chat.widgets.bars import Bar, Header, KeyBar
-from dsv3chat.widgets.completion import Choice, Completion
-from dsv3chat.widgets.gauges import GaugeRail, GaugeStrip, History
-from dsv3chat.widgets.message import grouped
+from dsv3chat.widgets.completion import Completion
+from dsv3chat.widgets.message import Entry, Look, grouped
 from dsv3chat.widgets.prompt import Prompt
 from dsv3chat.widgets.rows import MUTED
 from dsv3chat.widgets.transcript import Transcript
 from engine import EngineError
 
 if TYPE_CHECKING:
+    from textual.notifications import SeverityLevel
+
     from dsv3chat.app import ChatApp
 
-RAIL_WIDTH = 110  # columns from which the gauges stand beside the transcript
-GAUGE_S = 1.0
 DRAFT_S = 0.4  # of no typing, before the draft's tokens are counted
 QUIT_S = 2.0  # between the two ctrl+c that quit
 _LAYOUT_BATCH = 20  # older messages laid out at a time
-_GAUGES = ("full", "strip", "off")
 
 
 def _key(keys: str, action: str, label: str, display: str, text: str) -> Binding:
@@ -63,6 +62,11 @@ def _key(keys: str, action: str, label: str, display: str, text: str) -> Binding
         tooltip=text,
         id=f"chat.{name}",
     )
+
+
+def _lay_out_all(entries: list[Entry], look: Look) -> None:
+    for entry in entries:
+        entry.rows(look)
 
 
 class ChatScreen(Screen[None]):
@@ -102,18 +106,17 @@ class ChatScreen(Screen[None]):
         self._popup = Completion(id="popup")
         self._header, self._status, self._keys = Header(id="header"), Bar(id="status"), KeyBar(id="keys")
         self._queued_bar, self._more = Bar(id="queued"), Bar(id="more")
-        self._rail, self._strip = GaugeRail(), GaugeStrip()
-        self._history = History()
-        self._monitor = Monitor(session.backend.stats)
-        self._gauges = "full"
-        self._gauge_timer: Timer | None = None
-        self._draft_timer: Timer | None = None
-        self._draft_size: DraftSize | None = None
-        self._return_to: str | None = (
+        self.sending = Sending(self)
+        self.messages = MessageActions(self)
+        self.return_to: str | None = (
             None  # the leaf that esc restores while a message is edited or branched from
         )
+        self._completing = Completing(self.prompt, self._popup, session.root)
+        monitor = Monitor(session.backend.stats)
+        self.gauges = GaugePlace(lambda: monitor.sample(session.lag.percentile_ms()))
+        self._draft_timer: Timer | None = None
+        self._draft_size: DraftSize | None = None
         self._quit_until = 0.0
-        self._popup_closed_at: tuple[str, str] | None = None  # the fragment for which esc closed the popup
 
     @property
     def _chat_app(self) -> ChatApp:
@@ -122,7 +125,7 @@ class ChatScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Header, strip, transcript beside the rail, input, status, keys."""
         yield self._header
-        yield self._strip
+        yield self.gauges.strip
         with Horizontal(id="body"):
             with Vertical(id="main"):
                 with Vertical(id="pane"):
@@ -133,8 +136,7 @@ class ChatScreen(Screen[None]):
                 with Horizontal(id="inputrow"):
                     yield Bar(id="sigil")
                     yield self.prompt
-            with Vertical(id="rail"):
-                yield self._rail
+            yield self.gauges.rail
         yield self._status
         yield self._keys
 
@@ -143,11 +145,11 @@ class ChatScreen(Screen[None]):
         settings = self._chat_app.settings
         self.query_one("#sigil", Bar).show(Content("›"))
         self.transcript.look.show_thinking = settings.show_thinking
-        self._gauges = settings.gauges if settings.gauges in _GAUGES else "full"
+        self.gauges.set_mode(settings.gauges)
         self.prompt.set_history(self.session.store.history())
         self.watch(self.transcript, "unseen", self._show_following)
         self.watch(self.transcript, "follow", self._show_following)
-        self._gauge_timer = self.set_interval(GAUGE_S, self.refresh_gauges)
+        self.set_interval(SAMPLE_S, self._refresh_gauges)
         self._place_gauges()
         self.show_conversation()
         info = self.session.backend.info
@@ -156,8 +158,10 @@ class ChatScreen(Screen[None]):
 
     def say(self, text: str, severity: str = "information") -> None:
         """A passing notice; foreign text in it is data."""
-        level = "error" if severity == "error" else "warning" if severity == "warning" else "information"
-        self.notify(clean(text), severity=level, markup=False, timeout=8 if level != "information" else 4)  # type: ignore[arg-type]
+        level: SeverityLevel = "information"
+        if severity in ("warning", "error"):
+            level = cast("SeverityLevel", severity)
+        self.notify(clean(text), severity=level, markup=False, timeout=4 if level == "information" else 8)
 
     # -- what is shown --------------------------------------------------------------------------------------------
 
@@ -189,7 +193,7 @@ class ChatScreen(Screen[None]):
         while batch := transcript.waiting_entries(_LAYOUT_BATCH):
             look = transcript.look
             width = look.width
-            await asyncio.to_thread(lambda entries=batch, look=look: [e.rows(look) for e in entries])
+            await asyncio.to_thread(_lay_out_all, batch, look)
             if transcript.look.width == width:
                 transcript.lay_out_older(batch)
 
@@ -206,12 +210,12 @@ class ChatScreen(Screen[None]):
         left = Content.assemble((answering.status, "bold" if answering.running else MUTED))
         if answering.running:
             left += Content.styled(" · esc stop", MUTED)
-        elif self._return_to is not None:
+        elif self.return_to is not None:
             left = Content.assemble(
                 ("✎ going on from an earlier message", "bold $text-warning"), (" · esc back", MUTED)
             )
         self._status.show(left, Content.styled("   ", MUTED).join(self._right_status()))
-        queue = answering.queue
+        queue = self.sending.queue
         self._queued_bar.display = bool(queue)
         if queue:
             text = clean_line(queue[-1])
@@ -242,103 +246,31 @@ class ChatScreen(Screen[None]):
 
     # -- gauges ---------------------------------------------------------------------------------------------------
 
-    def refresh_gauges(self) -> None:
-        """Take a sample and show it where the gauges stand."""
-        if self.app.screen is not self or self._gauges == "off":
-            return
-        sample = self._monitor.sample(self.session.lag.percentile_ms())
-        self._history.add(sample)
-        if self._strip.display:
-            self._strip.show_sample(sample, self._history)
-        else:
-            self._rail.show_sample(sample, self._history)
+    def _refresh_gauges(self) -> None:
+        if self.app.screen is self:
+            self.gauges.refresh()
 
     def _place_gauges(self) -> None:
-        wide = self.app.size.width >= RAIL_WIDTH and self._gauges == "full"
-        self.query_one("#rail").display = wide
-        self._strip.display = not wide and self._gauges != "off"
-        self.call_after_refresh(self.refresh_gauges)
+        self.gauges.place(self.app.size.width)
+        self.call_after_refresh(self._refresh_gauges)
 
     def on_resize(self, event: Resize) -> None:
         """The gauges move between the rail and the strip."""
         self._place_gauges()
+        self._show_following()
 
     def action_gauges(self) -> None:
         """Full, strip, off."""
-        order = _GAUGES if self.app.size.width >= RAIL_WIDTH else ("full", "off")
-        place = order.index(self._gauges) if self._gauges in order else 0
-        self._gauges = order[(place + 1) % len(order)]
+        self._chat_app.save("gauges", self.gauges.cycle(self.app.size.width))
         self._place_gauges()
-        self._chat_app.save("gauges", self._gauges)
 
-    # -- sending --------------------------------------------------------------------------------------------------
+    # -- conversations --------------------------------------------------------------------------------------------
 
     @on(Prompt.Submitted)
     async def _submitted(self, event: Prompt.Submitted) -> None:
         text = event.text.strip("\n")
-        if not text.strip():
-            return
-        if await run_line(self, text):
-            return
-        if self.answering.running:
-            self.answering.queue.append(text)
-            self.prompt.clear_draft()
-            self.refresh_status()
-        else:
-            self._ask(text)
-
-    @work(group="ask", exclusive=True)
-    async def _ask(self, text: str) -> None:
-        """Send a text, then whatever was queued meanwhile."""
-        while True:
-            try:
-                attachments = await asyncio.to_thread(self.session.attach, text)
-            except AttachmentError as error:
-                self.say(str(error), "error")
-                if not self.prompt.text:
-                    self.prompt.set_draft(text)
-                return
-            if self.prompt.expanded_text.strip("\n") == text:
-                self.prompt.clear_draft()
-            self.prompt.add_to_history(text)
-            self.session.store.add_history(text)
-            self._return_to = None
-            message = self.session.add_user(text, attachments)
-            self.transcript.picked = None
-            self.show_conversation()
-            answer = await self.answering.answer(message.id)
-            if not self._next_in_queue(answer):
-                return
-            text = self.answering.queue.pop(0)
-
-    @work(group="ask", exclusive=True)
-    async def _answer_again(self, parent_id: str) -> None:
-        """Another answer to the same message; both are kept."""
-        self.session.conversation.truncate_to(parent_id)
-        self._return_to = None
-        self.transcript.picked = None
-        self.prompt.focus()
-        self.show_conversation()
-        answer = await self.answering.answer(parent_id)
-        if self._next_in_queue(answer):
-            self._ask(self.answering.queue.pop(0))
-
-    def _next_in_queue(self, answer: ChatMessage) -> bool:
-        """Whether a queued prompt follows; after a failure it goes back into the input instead."""
-        queue = self.answering.queue
-        if queue and answer.status == "failed":
-            if not self.prompt.text:
-                self.prompt.set_draft("\n".join(queue))
-            queue.clear()
-        self.refresh_status()
-        return bool(queue)
-
-    @work(group="ask", exclusive=True)
-    async def compact(self) -> None:
-        """Put a summary in place of the turns so far."""
-        if await self.answering.compact():
-            self.say("the turns so far are summarised; they stay in the saved conversation")
-        self.show_conversation()
+        if text.strip() and not await run_line(self, text):
+            self.sending.submit(text)
 
     def new_conversation(self) -> None:
         """Begin anew; what was is saved."""
@@ -349,7 +281,7 @@ class ChatScreen(Screen[None]):
         """Show another conversation and go on with it."""
         self.session.open(conversation, saved)
         self.answering.forget()
-        self._return_to = None
+        self.return_to = None
         self.show_conversation()
         self.prompt.focus()
 
@@ -363,85 +295,13 @@ class ChatScreen(Screen[None]):
 
     @on(Transcript.Acted)
     def _acted(self, event: Transcript.Acted) -> None:
-        message = self.session.conversation.messages.get(event.message_id)
-        if message is None:
-            return
-        match event.action:
-            case "copy":
-                self._copy(message.text, "the message")
-            case "code":
-                self._copy_code(event.message_id, event.argument)
-            case _ if self.answering.running:
-                self.say("an answer is running; esc stops it", "warning")
-            case "regenerate":
-                parent = message.parent_id if message.role == "assistant" else message.id
-                if parent is not None and not message.is_summary:
-                    self._answer_again(parent)
-            case "edit" | "branch" if message.role == "user":
-                self._go_on_from(message.parent_id)
-                self.prompt.set_draft(message.text if event.action == "edit" else "")
-            case "edit":
-                self.say("an answer cannot be edited; r makes another one")
-            case "branch":
-                self._go_on_from(message.id)
-            case "previous" | "next":
-                self._switch(message, -1 if event.action == "previous" else 1)
-
-    def regenerate_last(self) -> None:
-        """Answer the last question again."""
-        last = next((m for m in reversed(self.session.conversation.path) if m.role == "user"), None)
-        if last is None or last.is_summary:
-            self.say("there is no question to answer again")
-        else:
-            self._answer_again(last.id)
-
-    def copy_last_answer(self) -> None:
-        """Copy the last answer's Markdown."""
-        last = next((m for m in reversed(self.session.conversation.path) if m.role == "assistant"), None)
-        if last is None:
-            self.say("there is no answer yet")
-        else:
-            self._copy(last.text, "the last answer")
-
-    def _copy(self, text: str, what: str) -> None:
-        self.app.copy_to_clipboard(text)
-        self.say(f"{what} is copied ({grouped(len(text))} characters)")
-
-    def _copy_code(self, message_id: str, number: int | None) -> None:
-        entry = self.transcript.entry(message_id)
-        blocks = entry.body.code_blocks if entry is not None else []
-        if not blocks:
-            self.say("there is no code in this message")
-            return
-        number = self.transcript.next_code(message_id, len(blocks)) if number is None else number
-        of = f" {number + 1} of {len(blocks)}" if len(blocks) > 1 else ""
-        self._copy(blocks[number], f"code block{of}")
-
-    def _go_on_from(self, message_id: str | None) -> None:
-        self._return_to = self._return_to or self.session.conversation.leaf_id
-        self.session.conversation.truncate_to(message_id)
-        self.transcript.picked = None
-        self.show_conversation()
-        self.prompt.focus()
-
-    def _switch(self, message: ChatMessage, step: int) -> None:
-        siblings = self.session.conversation.siblings(message.id)
-        place = next(i for i, m in enumerate(siblings) if m.id == message.id)
-        chosen = siblings[(place + step) % len(siblings)]
-        if chosen.id == message.id:
-            return
-        self._return_to = None
-        self.session.conversation.select(chosen.id)
-        self.session.save_leaf()
-        self.session.used_tokens = 0
-        self.show_conversation(keep_position=True)
-        self.transcript.picked = chosen.id
+        self.messages.perform(event)
 
     # -- popup and input ------------------------------------------------------------------------------------------
 
     @on(TextArea.Changed)
     def _typed(self) -> None:
-        self._offer()
+        self._completing.typed()
         if self._draft_timer is not None:
             self._draft_timer.stop()
         self._draft_timer = self.set_timer(DRAFT_S, self._measure) if self.prompt.text else None
@@ -459,75 +319,20 @@ class ChatScreen(Screen[None]):
         self._draft_size = size
         self.app.call_from_thread(self.refresh_status)
 
-    def _offer(self) -> None:
-        fragment = self.prompt.fragment
-        if fragment is None or fragment == self._popup_closed_at:
-            self._show_choices([])
-            return
-        self._popup_closed_at = None
-        kind, text = fragment
-        if kind == "/":
-            self._show_choices(
-                [
-                    Choice(
-                        f"/{c.name}" + (" " if c.usage else ""),
-                        f"/{c.name} {c.usage}".strip(),
-                        c.help,
-                        not c.usage,
-                    )
-                    for c in complete_command(text)
-                ]
-            )
-        else:
-            self._offer_files(text)
-
-    @work(thread=True, exclusive=True, group="files")
-    def _offer_files(self, fragment: str) -> None:
-        choices = []
-        for found in complete_path(fragment, self.session.root):
-            folder = found.path.endswith("/")
-            tokens = "" if found.num_tokens_estimate is None else f"~{grouped(found.num_tokens_estimate)} tok"
-            size = "" if found.size_bytes is None else f"{found.size_bytes / 1024:.1f} KiB"
-            detail = "folder" if folder else f"{size:>10}  {tokens:>12}"
-            choices.append(
-                Choice(found.insert_text + ("" if folder else " "), found.path, detail, not folder)
-            )
-        self.app.call_from_thread(self._show_files, fragment, choices)
-
-    def _show_files(self, fragment: str, choices: list[Choice]) -> None:
-        if self.prompt.fragment == ("@", fragment):
-            self._show_choices(choices)
-
-    def _show_choices(self, choices: list[Choice]) -> None:
-        self._popup.show(choices)
-        self.prompt.popup_open = bool(choices)
-
     @on(Completion.Picked)
     def _clicked_choice(self) -> None:
-        self._accept()
+        self._completing.accept()
         self.prompt.focus()
-
-    def _accept(self) -> Choice | None:
-        choice = self._popup.choice
-        self._show_choices([])
-        if choice is not None:
-            self.prompt.replace_fragment(choice.insert)
-            if choice.complete:
-                self._popup_closed_at = self.prompt.fragment
-        return choice
 
     @on(Prompt.Moved)
     def _moved(self, event: Prompt.Moved) -> None:
         match event.what:
             case "move":
-                self._popup.move(event.step)
+                self._completing.move(event.step)
             case "accept":
-                self._accept()
+                self._completing.accept()
             case "accept_or_send":
-                before = self.prompt.text
-                choice = self._accept()
-                is_command = choice is not None and choice.insert.startswith("/") and choice.complete
-                if is_command or self.prompt.text.rstrip() == before:
+                if self._completing.accept():
                     self.prompt.post_message(Prompt.Submitted(self.prompt.expanded_text))
             case "search":
                 self.search_history()
@@ -551,46 +356,22 @@ class ChatScreen(Screen[None]):
 
     def action_editor(self) -> None:
         """Write the input in $VISUAL or $EDITOR; the app is suspended meanwhile."""
-        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
         try:
-            with tempfile.NamedTemporaryFile("w+", suffix=".md", encoding="utf-8") as file:
-                file.write(self.prompt.expanded_text)
-                file.flush()
-                with self.app.suspend():
-                    result = subprocess.run([*editor.split(), file.name], check=False)
-                with open(file.name, encoding="utf-8", errors="replace") as edited:
-                    text = edited.read().removesuffix("\n")
-        except SuspendNotSupported:
-            self.say("this terminal cannot be handed to an editor", "warning")
-            return
-        except OSError as error:
-            self.say(f"{editor} did not start: {error}; set EDITOR to another one", "error")
-            return
-        if result.returncode:
-            self.say(f"{editor} ended with {result.returncode}; the input stays as it was", "warning")
-        else:
-            self.prompt.set_draft(text)
+            self.prompt.set_draft(edit_text(self.app, self.prompt.expanded_text))
+        except EditorError as error:
+            self.say(str(error), "warning")
 
     # -- stopping and leaving -------------------------------------------------------------------------------------
 
     def action_escape(self) -> None:
         """Close the popup, drop the queued prompt, stop the answer, go back: the first of these that there is."""
-        if self.prompt.popup_open:
-            self._popup_closed_at = self.prompt.fragment
-            self._show_choices([])
-        elif self.answering.queue:
-            dropped = self.answering.queue.pop()
-            if not self.prompt.text:
-                self.prompt.set_draft(dropped)
-            self.refresh_status()
-        elif self.answering.stop():
-            pass
-        elif self._return_to is not None:
-            self.session.conversation.truncate_to(self._return_to)
-            self._return_to = None
-            self.prompt.clear_draft()
-            self.show_conversation()
-        else:
+        handled = (
+            self._completing.close()
+            or self.sending.drop()
+            or self.answering.stop()
+            or self.messages.go_back()
+        )
+        if not handled:
             self.clear_selection()
             self.transcript.picked = None
             self.prompt.focus()
@@ -599,7 +380,7 @@ class ChatScreen(Screen[None]):
         """ctrl+c: copy the selection, else stop, else clear the input, else quit at the second press."""
         selected = self.get_selected_text() or self.prompt.selected_text
         if selected:
-            self._copy(selected, "the selection")
+            self.messages.copy(selected, "the selection")
             self.clear_selection()
         elif self.answering.running:
             self.answering.stop()
@@ -615,7 +396,7 @@ class ChatScreen(Screen[None]):
 
     def action_sessions(self) -> None:
         """Pick another conversation."""
-        if self.answering.running:
+        if self.sending.busy:
             self.say("an answer is running; esc stops it", "warning")
             return
 

@@ -27,7 +27,7 @@ async def run_line(screen: ChatScreen, line: str) -> bool:
     if found is None:
         return False
     name, argument = found
-    if name in _WHILE_RUNNING and screen.answering.running:
+    if name in _WHILE_RUNNING and screen.sending.busy:
         screen.say(f"/{name} waits for the answer to end; esc stops it", "warning")
         return True
     screen.prompt.clear_draft()
@@ -42,13 +42,13 @@ async def run_line(screen: ChatScreen, line: str) -> bool:
             screen.session.set_system(argument or None)
             screen.say("the system message is set" if argument else "there is no system message now")
         case "compact":
-            screen.compact()
+            screen.sending.compact()
         case "export":
             await _export(screen, argument)
         case "copy":
-            screen.copy_last_answer()
+            screen.messages.copy_last_answer()
         case "regenerate":
-            screen.regenerate_last()
+            screen.messages.regenerate_last()
         case "theme":
             screen.set_theme(argument)
         case "quit":

@@ -9,6 +9,8 @@ from textual.widget import Widget
 from dsv3chat.sanitize import clean_line
 from dsv3chat.widgets.rows import MUTED, columns
 
+_EMPTY = Content("")
+
 
 class Bar(Widget):
     """Two texts at the ends of a line; the left one gives way."""
@@ -22,7 +24,7 @@ class Bar(Widget):
         super().__init__(id=id)
         self._left, self._right = Content(""), Content("")
 
-    def show(self, left: Content, right: Content = Content("")) -> None:
+    def show(self, left: Content, right: Content = _EMPTY) -> None:
         """Show two texts; nothing is drawn when neither changed."""
         if not (left.is_same(self._left) and right.is_same(self._right)):
             self._left, self._right = left, right

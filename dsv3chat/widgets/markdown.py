@@ -18,6 +18,7 @@ from dsv3chat.widgets.rows import MUTED
 
 Align: TypeAlias = Literal["left", "right", "center"]
 BULLETS = ("•", "◦", "▪")
+_EMPTY = Content("")
 _INLINE = {"strong": "bold", "em": "italic", "s": "strike"}
 _CODE = "$text-accent on $boost"
 _HEADINGS = ("bold underline $text-primary", "bold $text-primary", "bold")
@@ -35,7 +36,7 @@ class Block:
     rest: Content
     gap: bool
     line: int
-    content: Content = Content("")
+    content: Content = _EMPTY
     code: str = ""
     language: str = ""
     head: tuple[Content, ...] = ()

@@ -19,8 +19,7 @@ from dsv3chat.settings import Settings
 from dsv3chat.store import Store
 from engine import SamplingParams
 
-SIZES = [(120, 36), (80, 24)]
-SLOW = Reply("word " * 2000, tokens_per_s=50)
+HELLO = (Reply("Hello."),)
 
 
 class Chat:
@@ -46,7 +45,6 @@ class Chat:
     @property
     def text(self) -> str:
         """What stands on the screen now."""
-        width, height = self.app.size
         lines = self.app.screen._compositor.render_strips()
         return "\n".join("".join(segment.text for segment in line) for line in lines)
 
@@ -77,7 +75,7 @@ def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     @asynccontextmanager
     async def open_chat(
-        replies: Sequence[Reply] | Callable = (Reply("Hello."),),
+        replies: Sequence[Reply] | Callable = HELLO,
         size: tuple[int, int] = (120, 36),
         conversation: Conversation | None = None,
         settings: Settings | None = None,

@@ -75,9 +75,9 @@ async def test_esc_drops_the_queued_prompt_before_it_stops_the_answer(chat):
         await c.say("first")
         await c.generating()
         await c.say("second")
-        await c.until(lambda: c.screen.answering.queue)
+        await c.until(lambda: c.screen.sending.queue)
         await c.pilot.press("escape")
-        assert not c.screen.answering.queue
+        assert not c.screen.sending.queue
         assert c.screen.answering.running
         assert c.screen.prompt.text == "second"
         await c.pilot.press("escape")

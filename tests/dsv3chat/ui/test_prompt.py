@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from textual import events
 
 from dsv3chat.fake_backend import Reply

@@ -51,7 +51,7 @@ async def test_a_resize_wraps_anew_and_keeps_the_end_in_sight(chat, size):
 
 async def test_the_gauges_stand_in_the_rail_when_wide_in_a_strip_when_narrow_and_f5_hides_them(chat):
     async with chat(size=(120, 36)) as c:
-        rail, strip = c.screen.query_one("#rail"), c.screen._strip
+        rail, strip = c.screen.query_one("#rail"), c.screen.gauges.strip
         await c.until(lambda: rail.display and not strip.display)
         await c.pilot.resize_terminal(80, 24)
         await c.until(lambda: strip.display and not rail.display)

@@ -1,0 +1,114 @@
+"""What is sent to the model, one thing after another: a question, the same question again, the request for a summary.
+
+Knows the chat screen's verbs. Whatever is submitted meanwhile waits in the queue, which is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from dsv3chat.attachments import AttachmentError
+
+if TYPE_CHECKING:
+    from dsv3chat.screens.chat import ChatScreen
+
+
+class Sending:
+    """`busy` from the first moment of a send to the end of its answer, the reading of attached files included."""
+
+    def __init__(self, screen: ChatScreen) -> None:
+        self._screen = screen
+        self.busy = False
+        self.queue: list[str] = []
+
+    def submit(self, text: str) -> None:
+        """Send a text now, or after what runs."""
+        screen = self._screen
+        if self.busy:
+            self.queue.append(text)
+            screen.prompt.clear_draft()
+            screen.refresh_status()
+        else:
+            self._begin(self._ask(text))
+
+    def answer_again(self, parent_id: str) -> None:
+        """Make another answer to the message `parent_id`; both are kept."""
+        self._begin(self._answer_again(parent_id))
+
+    def compact(self) -> None:
+        """Put a summary in place of the turns so far."""
+        self._begin(self._compact())
+
+    def drop(self) -> bool:
+        """Take the last queued prompt back, into the input if that is empty. False when none waits."""
+        if not self.queue:
+            return False
+        dropped = self.queue.pop()
+        if not self._screen.prompt.text:
+            self._screen.prompt.set_draft(dropped)
+        self._screen.refresh_status()
+        return True
+
+    def _begin(self, work: Coroutine[Any, Any, bool]) -> None:
+        self.busy = True
+        self._screen.run_worker(self._run(work), group="send")
+
+    async def _run(self, work: Coroutine[Any, Any, bool]) -> None:
+        try:
+            goes_on = await work
+            while self.queue:
+                if not goes_on:
+                    self._give_back()
+                    break
+                goes_on = await self._ask(self.queue.pop(0))
+        finally:
+            self.busy = False
+            self._screen.refresh_status()
+
+    def _give_back(self) -> None:
+        """After a failure the queued prompts go back into the input, or stay in the history, unsent."""
+        screen = self._screen
+        if not screen.prompt.text:
+            screen.prompt.set_draft("\n".join(self.queue))
+        for text in self.queue:
+            screen.prompt.add_to_history(text)
+        self.queue.clear()
+
+    async def _ask(self, text: str) -> bool:
+        """Send a question and wait for its answer; whether the queue may go on after it."""
+        screen, session = self._screen, self._screen.session
+        try:
+            attachments = await asyncio.to_thread(session.attach, text)
+        except AttachmentError as error:
+            screen.say(str(error), "error")
+            if not screen.prompt.text:
+                screen.prompt.set_draft(text)
+            return False
+        if screen.prompt.expanded_text.strip("\n") == text:
+            screen.prompt.clear_draft()
+        screen.prompt.add_to_history(text)
+        session.store.add_history(text)
+        message = session.add_user(text, attachments)
+        return await self._answer(message.id)
+
+    async def _answer_again(self, parent_id: str) -> bool:
+        self._screen.session.conversation.truncate_to(parent_id)
+        self._screen.prompt.focus()
+        return await self._answer(parent_id)
+
+    async def _answer(self, parent_id: str) -> bool:
+        screen = self._screen
+        screen.return_to = None
+        screen.transcript.picked = None
+        screen.show_conversation()
+        answer = await screen.answering.answer(parent_id)
+        return answer.status != "failed"
+
+    async def _compact(self) -> bool:
+        screen = self._screen
+        if await screen.answering.compact():
+            screen.say("the turns so far are summarised; they stay in the saved conversation")
+        screen.show_conversation()
+        return True
