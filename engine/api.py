@@ -145,9 +145,8 @@ class Engine:
             limit = min(limit, tokenizer.num_ids)
         loop = EngineLoop(
             scheduler,
-            Runner(network, cache, Sampler(limit), PAGE_TOKENS),
+            Runner(network, cache, Sampler(limit), PAGE_TOKENS, threads),
             _base_stats(num_blocks, weights.bytes_by_tier, cache.nbytes),
-            on_start=lambda: torch.set_num_threads(threads),  # OpenMP keeps the number per calling thread
         )
         loop.start()
         notes = [*checkpoint.notes, *checkpoint_sampling(checkpoint.generation_config)[1]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import torch
@@ -44,13 +44,21 @@ class MatrixStack:
     data: torch.Tensor  # (E, out, in)
     scale: torch.Tensor | None = None  # (E, ceil(out / block[0]), ceil(in / block[1]))
     block: tuple[int, int] = (128, 128)
+    _matrices: tuple[Matrix, ...] = field(
+        init=False, repr=False, compare=False
+    )  # views, made once: 5 us each
+
+    def __post_init__(self) -> None:
+        scales = [None] * len(self.data) if self.scale is None else self.scale.unbind(0)
+        views = zip(self.data.unbind(0), scales, strict=True)
+        matrices = tuple(Matrix(self.format, data, scale, self.block) for data, scale in views)
+        object.__setattr__(self, "_matrices", matrices)
 
     def __len__(self) -> int:
-        return int(self.data.shape[0])
+        return len(self._matrices)
 
     def __getitem__(self, index: int) -> Matrix:
-        scale = None if self.scale is None else self.scale[index]
-        return Matrix(self.format, self.data[index], scale, self.block)
+        return self._matrices[index]
 
     @property
     def nbytes(self) -> int:

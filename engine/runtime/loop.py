@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
@@ -52,9 +51,8 @@ class EngineLoop:
         scheduler: Scheduler,
         runner: Runner,
         base_stats: StepStats,
-        on_start: Callable[[], None] = lambda: None,
     ) -> None:
-        """`base_stats` carries what does not change (page size, bytes); `on_start` runs first on the thread."""
+        """`base_stats` carries what does not change: page size, bytes."""
         self._scheduler = scheduler
         self._runner = runner
         self._telemetry = Telemetry()
@@ -62,7 +60,6 @@ class EngineLoop:
         self._inbox: SimpleQueue[_Command] = SimpleQueue()
         self._base_stats = base_stats
         self._snapshot = base_stats
-        self._on_start = on_start
         self._gate = threading.Lock()  # a command is either taken by the thread or refused, never lost
         self._closed_because: str | None = None
         self._thread = threading.Thread(target=self._main, name="dsv3chat-engine", daemon=True)
@@ -115,7 +112,6 @@ class EngineLoop:
 
     def _main(self) -> None:
         try:
-            self._on_start()
             while self._take_commands():
                 self._step()
                 self._take_snapshot()
