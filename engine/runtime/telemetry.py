@@ -30,11 +30,11 @@ class Telemetry:
 
     def record(self, seconds: float, prefill_tokens: int, decode_tokens: int) -> None:
         """One step has ended just now."""
-        self._steps.append(_Step(time.monotonic(), seconds, prefill_tokens, decode_tokens))
+        now = time.monotonic()
+        self._steps.append(_Step(now, seconds, prefill_tokens, decode_tokens))
         self.num_steps += 1
         self.last_seconds = seconds
-        horizon = time.monotonic() - self._window
-        while self._steps[0].end < horizon:
+        while self._steps[0].end < now - self._window:
             self._steps.popleft()
 
     def rates(self) -> tuple[float | None, float | None]:

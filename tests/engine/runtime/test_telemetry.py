@@ -19,7 +19,15 @@ def test_prefill_and_decode_are_counted_apart():
     assert telemetry.last_seconds == 0.5
 
 
-def test_old_steps_are_forgotten():
-    telemetry = Telemetry(window=0.0)
+def test_old_steps_are_forgotten(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    telemetry = Telemetry(window=5.0)
     telemetry.record(1.0, 0, 1)
-    assert telemetry.rates() == (None, None)
+    now[0] = 104.0
+    telemetry.record(1.0, 64, 0)
+    assert telemetry.rates() == (1.0, 64.0)
+    now[0] = 106.0
+    assert telemetry.rates() == (None, 64.0)
+    telemetry.record(1.0, 0, 3)
+    assert telemetry.rates() == (3.0, 64.0)
