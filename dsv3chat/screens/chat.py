@@ -19,23 +19,24 @@ from textual.widgets import TextArea
 from dsv3chat.attachments import AttachmentError
 from dsv3chat.conversation import Conversation
 from dsv3chat.monitor import Monitor
-from dsv3chat.sanitize import clean, clean_line
+from dsv3chat.sanitize import clean
 from dsv3chat.screens.answering import Answering
 from dsv3chat.screens.completing import Completing
 from dsv3chat.screens.editor import EditorError, edit_text
 from dsv3chat.screens.gauge_place import SAMPLE_S, GaugePlace
-from dsv3chat.screens.help import HelpScreen
+from dsv3chat.screens.help import HelpScreen, bindings_of
 from dsv3chat.screens.history import HistoryScreen
 from dsv3chat.screens.message_actions import MessageActions
 from dsv3chat.screens.sending import Sending
 from dsv3chat.screens.session import ChatSession, DraftSize
 from dsv3chat.screens.sessions import SessionsScreen
 from dsv3chat.screens.slash import run_line
+from dsv3chat.screens.status_line import queue_line, status_line
+from dsv3chat.screens.welcome import welcome
 from dsv3chat.widgets.bars import Bar, Header, KeyBar
 from dsv3chat.widgets.completion import Completion
-from dsv3chat.widgets.message import Entry, Look, grouped
+from dsv3chat.widgets.message import Entry, Look
 from dsv3chat.widgets.prompt import Prompt
-from dsv3chat.widgets.rows import MUTED
 from dsv3chat.widgets.transcript import Transcript
 from engine import EngineError
 
@@ -152,9 +153,14 @@ class ChatScreen(Screen[None]):
         self.set_interval(SAMPLE_S, self._refresh_gauges)
         self._place_gauges()
         self.show_conversation()
+        self.session.on_unsaved = lambda reason: self.say(f"not saved: {reason}", "error")
+        if self.session.store.notice:
+            self.say(self.session.store.notice, "warning")
         info = self.session.backend.info
-        for note in info.notes if info is not None else ():
-            self.say(note)
+        if info is not None:
+            self.transcript.welcome = welcome(info)
+            for note in info.notes:
+                self.say(note)
 
     def say(self, text: str, severity: str = "information") -> None:
         """A passing notice; foreign text in it is data."""
@@ -201,38 +207,15 @@ class ChatScreen(Screen[None]):
         """Header, status line, queue."""
         if not self.is_mounted:
             return
-        session, answering = self.session, self.answering
-        info = session.backend.info
+        session, info = self.session, self.session.backend.info
         state = f"{len(session.conversation.path)} msgs" + (" · saved" if session.saved else "")
-        self._header.set(
-            info.name if info else "", info.profile_name if info else "", session.conversation.title, state
-        )
-        left = Content.assemble((answering.status, "bold" if answering.running else MUTED))
-        if answering.running:
-            left += Content.styled(" · esc stop", MUTED)
-        elif self.return_to is not None:
-            left = Content.assemble(
-                ("✎ going on from an earlier message", "bold $text-warning"), (" · esc back", MUTED)
-            )
-        self._status.show(left, Content.styled("   ", MUTED).join(self._right_status()))
-        queue = self.sending.queue
-        self._queued_bar.display = bool(queue)
-        if queue:
-            text = clean_line(queue[-1])
-            count = f"{len(queue)} queued" if len(queue) > 1 else "queued"
-            self._queued_bar.show(Content(f"⏸ {count}: {text}"), Content.styled("esc drops it", MUTED))
-
-    def _right_status(self) -> list[Content]:
-        parts = []
-        size = self._draft_size
-        if size is not None and self.prompt.text:
-            attached = f" + {grouped(size.attached_tokens)} attached" if size.attached_tokens else ""
-            after = self.session.used_tokens + size.text_tokens + size.attached_tokens
-            total = self.session.context_tokens
-            share = f" → {round(100 * after / total)}% of context" if total else ""
-            parts.append(Content.styled(f"{grouped(size.text_tokens)} tok{attached}{share}", MUTED))
-        context = self.answering.context_line()
-        return [*parts, context] if context else parts
+        model, profile = (info.name, info.profile_name) if info is not None else ("", "")
+        self._header.set(model, profile, session.conversation.title, state)
+        draft = self._draft_size if self.prompt.text else None
+        self._status.show(*status_line(self.answering, draft, self.return_to is not None))
+        self._queued_bar.display = bool(self.sending.queue)
+        if self.sending.queue:
+            self._queued_bar.show(*queue_line(self.sending.queue))
 
     def _show_following(self) -> None:
         unseen, follow = self.transcript.unseen, self.transcript.follow
@@ -404,30 +387,20 @@ class ChatScreen(Screen[None]):
             if conversation_id is not None:
                 self.open_conversation(self.session.store.load(conversation_id))
             else:
+                self.session.take_title()
                 self.refresh_status()
 
         self.app.push_screen(SessionsScreen(self.session.store, self.session.conversation.id), take)
 
     def action_help(self) -> None:
         """Keys and commands."""
-        self.app.push_screen(
-            HelpScreen(
-                [
-                    ("Everywhere", [*self._bindings_of(type(self.app)), *self._bindings_of(ChatScreen)]),
-                    ("In the input", self._bindings_of(Prompt)),
-                    ("On a picked message", self._bindings_of(Transcript)),
-                ]
-            )
-        )
-
-    def _bindings_of(self, owner: type) -> list[Binding]:
         keymap = self._chat_app.settings.keymap
-        found = []
-        for binding in owner.__dict__.get("BINDINGS", []):
-            assert isinstance(binding, Binding)
-            keys = keymap.get(binding.id or "")
-            found.append(Binding(keys, binding.action, binding.description) if keys else binding)
-        return found
+        sections = [
+            ("Everywhere", [*bindings_of(type(self.app), keymap), *bindings_of(ChatScreen, keymap)]),
+            ("In the input", bindings_of(Prompt, keymap)),
+            ("On a picked message", bindings_of(Transcript, keymap)),
+        ]
+        self.app.push_screen(HelpScreen(sections))
 
     def action_thinking(self) -> None:
         """Show or hide the thinking of every message."""

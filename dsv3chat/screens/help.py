@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -81,6 +81,16 @@ class HelpScreen(ModalScreen[None]):
     def action_close(self) -> None:
         """Back to the chat."""
         self.dismiss(None)
+
+
+def bindings_of(owner: type, keymap: Mapping[str, str]) -> list[Binding]:
+    """A class's own bindings, with the keys that the settings give them."""
+    found = []
+    for binding in owner.__dict__.get("BINDINGS", []):
+        keys = keymap.get(binding.id or "")
+        text = binding.tooltip or binding.description
+        found.append(Binding(keys, binding.action, text) if keys else binding)
+    return found
 
 
 def _lines_of(key: str, text: str, column: int) -> list[Content]:

@@ -89,7 +89,7 @@ class Sending:
         if screen.prompt.expanded_text.strip("\n") == text:
             screen.prompt.clear_draft()
         screen.prompt.add_to_history(text)
-        session.store.add_history(text)
+        session.remember_input(text)
         message = session.add_user(text, attachments)
         return await self._answer(message.id)
 

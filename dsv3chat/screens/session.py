@@ -6,7 +6,7 @@ The methods marked "blocking" read files or count tokens; they are called on a w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from dsv3chat.attachments import find_references, load_attachment
 from dsv3chat.backend import ChatBackend, Stream
 from dsv3chat.context import FittedPrompt, compaction_draft, fit
 from dsv3chat.conversation import Attachment, ChatMessage, Conversation, new_id
-from dsv3chat.store import Store
+from dsv3chat.store import Store, StoreError
 from dsv3chat.widgets.message import Entry
 from engine import SamplingParams
 
@@ -58,6 +58,7 @@ class ChatSession:
     used_tokens: int = 0  # of the context, after the last prompt or answer; 0: not known yet
     saved: bool = False
     lag: LagProbe = field(default_factory=LagProbe)
+    on_unsaved: Callable[[str], None] = lambda reason: None
 
     @property
     def context_tokens(self) -> int:
@@ -87,9 +88,7 @@ class ChatSession:
     def add_user(self, text: str, attachments: tuple[Attachment, ...]) -> ChatMessage:
         """Append and save what was asked."""
         message = self.conversation.add_user(text, attachments)
-        self._save_head()
-        self.store.save_message(self.conversation.id, message)
-        self.store.set_leaf(self.conversation.id, message.id)
+        self._save(message)
         return message
 
     def add_answer(self, draft: ChatMessage) -> ChatMessage:
@@ -104,37 +103,54 @@ class ChatSession:
             note=draft.note,
             usage=draft.usage,
         )
-        self._save_head()
-        self.store.save_message(self.conversation.id, message)
-        self.store.set_leaf(self.conversation.id, message.id)
+        self._save(message)
         if message.usage is not None:
             self.used_tokens = message.usage.prompt_tokens + message.usage.completion_tokens
         return message
 
     def save_path(self, messages: Sequence[ChatMessage]) -> None:
         """Save messages that were put into the conversation from outside (a summary) and the leaf."""
-        self._save_head()
-        for message in messages:
-            self.store.save_message(self.conversation.id, message)
-        self.save_leaf()
+        self._save(*messages)
 
     def save_leaf(self) -> None:
         """Remember which path is shown."""
-        if self.saved and self.conversation.leaf_id is not None:
-            self.store.set_leaf(self.conversation.id, self.conversation.leaf_id)
+        if self.saved:
+            self._save()
 
     def set_system(self, text: str | None) -> None:
         """Change the system message; None removes it."""
         self.conversation.system = text
         if self.saved:
-            self._save_head()
+            self._save()
 
-    def _save_head(self) -> None:
-        info = self.backend.info
+    def remember_input(self, text: str) -> None:
+        """Put what was sent into the history of inputs."""
+        try:
+            self.store.add_history(text)
+        except StoreError as error:
+            self.on_unsaved(str(error))
+
+    def take_title(self) -> None:
+        """The title may have been changed in the list of sessions."""
+        for summary in self.store.list():
+            if summary.id == self.conversation.id:
+                self.conversation.title = summary.title
+
+    def _save(self, *messages: ChatMessage) -> None:
+        """Write messages, head and leaf. What cannot be written is told (`on_unsaved`) and the chat goes on."""
+        conversation, info = self.conversation, self.backend.info
         if info is not None:
-            self.conversation.model, self.conversation.profile = info.name, info.profile_name
-        self.store.save_conversation(self.conversation)
-        self.saved = True
+            conversation.model, conversation.profile = info.name, info.profile_name
+        try:
+            self.store.save_conversation(conversation)
+            for message in messages:
+                self.store.save_message(conversation.id, message)
+            self.store.set_leaf(conversation.id, conversation.leaf_id)
+        except StoreError as error:
+            self.saved = False
+            self.on_unsaved(str(error))
+        else:
+            self.saved = True
 
     def open(self, conversation: Conversation, saved: bool) -> None:
         """Go on with another conversation."""

@@ -212,7 +212,8 @@ class Prompt(TextArea):
         if self.popup_open:
             self.post_message(self.Moved("move", step))
             return
-        at_edge = self.cursor_at_first_line if step < 0 else self.cursor_at_last_line
+        line = self.wrapped_document.location_to_offset(self.cursor_location).y
+        at_edge = line == 0 if step < 0 else line == self.wrapped_document.height - 1
         place = self._place + step
         if not at_edge or not 0 <= place <= len(self._history):
             raise SkipAction

@@ -110,6 +110,7 @@ class Transcript(ScrollView, can_focus=True):
         super().__init__(id=id)
         self.look = Look()
         self.entries: list[Entry] = []
+        self.welcome: list[Content] = []  # shown while there is no message
         self._rows: list[list[Row]] = []  # of entries[-len(_rows):]: the newest messages are laid out first
         self._tops: list[int] = [0]
         self._strips: dict[tuple[int, int], Strip] = {}
@@ -242,6 +243,9 @@ class Transcript(ScrollView, can_focus=True):
         place = self._locate(y)
         base = self.visual_style
         if place is None:
+            if not self.entries and 1 <= y <= len(self.welcome):
+                line_of_welcome = self._strip(self.welcome[y - 1], y, base, None)
+                return line_of_welcome.adjust_cell_length(width, base.rich_style)
             return Strip.blank(width, base.rich_style)
         index, line = place
         selection = self.text_selection

@@ -50,7 +50,7 @@ def app_main(num_answers: int, rate: float, burn: bool, report: str, model: str 
     from dsv3chat.fake_backend import FakeBackend, Reply
     from dsv3chat.settings import Settings
     from dsv3chat.store import Store
-    from engine import Profile, SamplingParams
+    from engine import SamplingParams, find_profile, read_profile
 
     if burn:
         threading.Thread(target=_burn, daemon=True).start()
@@ -63,14 +63,13 @@ def app_main(num_answers: int, rate: float, burn: bool, report: str, model: str 
     else:
         from dsv3chat.engine_backend import EngineBackend
 
-        backend = EngineBackend(model, Profile())
+        backend = EngineBackend(model, read_profile(find_profile("nano-cpu")))
     with tempfile.TemporaryDirectory() as folder:
         params = SamplingParams(
             max_new_tokens=4000, temperature=1.0 if model else None, ignore_eos=bool(model)
         )
         app = ChatApp(backend, Store(Path(folder) / "s.db"), Settings(), conversation, params, Path(folder))
         code = app.run_guarded()
-        print("code", code, app.failure)
         lag = app.chat.lag
         Path(report).write_text(
             json.dumps({f"p{q}": lag.percentile_ms(q / 100) for q in (50, 95, 99)} | {"code": code})
@@ -121,7 +120,6 @@ def main() -> None:
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
     os.kill(pid, signal.SIGWINCH)
     sink = bytearray()
-    print("started", file=sys.stderr)
     result: dict[str, object] = vars(options).copy()
     try:
         if read_until(master, b"F1", 120, sink) is None:

@@ -6,7 +6,7 @@ import pytest
 
 from dsv3chat.fake_backend import Reply
 from dsv3chat.settings import Settings
-from dsv3chat.store import Store
+from dsv3chat.store import Store, StoreError
 
 SIZES = [(120, 36), (80, 24)]
 SLOW = Reply("word " * 2000, tokens_per_s=50)
@@ -256,3 +256,43 @@ async def test_every_binding_has_an_id_of_its_own_and_none_takes_a_key_that_term
     assert len(set(ids)) == len(ids)
     keys = {key for b in bindings for key in b.key.split(",")}
     assert not keys & {"ctrl+i", "ctrl+m", "ctrl+h", "ctrl+[", "ctrl+left_square_bracket", "f3", "f4"}
+
+
+async def test_an_empty_chat_says_what_it_is_and_a_question_takes_its_place(chat):
+    async with chat() as c:
+        assert "context 32 768 tokens" in c.text
+        await c.ask("hi")
+        await c.until(lambda: "context 32 768 tokens" not in c.text)
+
+
+async def test_a_second_question_in_the_moment_of_the_first_waits_for_it(chat):
+    async with chat([Reply("one"), Reply("two")]) as c:
+        c.screen.sending.submit("first")
+        c.screen.sending.submit("second")
+        await c.until(lambda: len(c.messages) == 4 and not c.screen.sending.busy)
+        assert [m.text for m in c.messages] == ["first", "one", "second", "two"]
+
+
+async def test_what_cannot_be_saved_is_told_and_the_chat_goes_on(chat, monkeypatch):
+    async with chat([Reply("an answer")]) as c:
+
+        def full(*_):
+            raise StoreError("no space left on the device")
+
+        monkeypatch.setattr(c.app.chat.store, "save_message", full)
+        assert (await c.ask("go")).text == "an answer"
+        await c.until(lambda: any("not saved: no space" in str(n.message) for n in c.app._notifications))
+        assert "saved" not in c.screen._header.text
+
+
+async def test_a_renamed_open_conversation_keeps_its_new_title(chat):
+    async with chat() as c:
+        await c.ask("old title")
+        await c.pilot.press("ctrl+b")
+        await c.until(lambda: c.app.screen.marked_id is not None)
+        await c.pilot.press("ctrl+t", *"new title", "enter")
+        await c.until(lambda: "new title" in c.text)
+        await c.pilot.press("escape")
+        await c.until(lambda: c.app.chat.conversation.title == "new title")
+        await c.ask("more")
+        assert c.app.chat.store.list()[0].title == "new title"

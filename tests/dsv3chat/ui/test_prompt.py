@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
+import pytest
 from textual import events
 
 from dsv3chat.fake_backend import Reply
@@ -104,3 +108,26 @@ async def test_the_palette_offers_our_commands_and_no_others(chat):
         assert not any(
             word in " ".join(titles).lower() for word in ("review", "profile", "maximize", "screenshot")
         )
+
+
+async def test_up_inside_a_wrapped_line_moves_the_cursor_not_the_history(chat):
+    async with chat(size=(80, 24)) as c:
+        await c.ask("earlier")
+        c.screen.prompt.set_draft("word " * 40)
+        await c.pilot.pause()
+        await c.pilot.press("up")
+        assert c.screen.prompt.text == "word " * 40
+
+
+@pytest.mark.parametrize(("code", "text"), [(0, "draft and edited"), (3, "draft")])
+async def test_the_editors_text_is_taken_unless_it_failed(chat, monkeypatch, tmp_path, code, text):
+    script = tmp_path / "my editor"
+    script.write_text(f"import sys; open(sys.argv[1], 'a').write(' and edited\\n'); sys.exit({code})")
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", f"{sys.executable} '{script}'")
+    async with chat() as c:
+        monkeypatch.setattr(c.app, "suspend", contextlib.nullcontext)
+        c.screen.prompt.set_draft("draft")
+        await c.pilot.press("ctrl+g")
+        await c.until(lambda: c.screen.prompt.text == text)
+        assert bool(c.app._notifications) == bool(code)
