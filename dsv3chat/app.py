@@ -25,10 +25,15 @@ from dsv3chat.settings import Settings, SettingsError, save_setting
 from dsv3chat.store import Store
 from dsv3chat.terminal import guarded
 from dsv3chat.themes import THEMES, theme_for
-from engine import EngineError, LoadCancelledError, LoadProgress, SamplingParams
+from engine import EngineError, LoadCancelledError, LoadProgress, ModelInfo, SamplingParams
 
 SWITCH_INTERVAL_S = 0.001  # key to paint beside a Python-bound thread: 10/59 ms instead of 24/148 (p50/p95)
 PROGRESS_S = 0.1
+
+
+def _take_exception(task: asyncio.Task[ModelInfo]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 class ChatApp(App[None]):
@@ -37,7 +42,8 @@ class ChatApp(App[None]):
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
     CSS = """
-    Toast { max-width: 90%; width: 64; }
+    ToastRack { dock: top; align: right top; margin: 1 0 0 0; }
+    Toast { max-width: 90%; width: 64; margin: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -98,6 +104,7 @@ class ChatApp(App[None]):
             latest[:] = [progress]
 
         loading = asyncio.create_task(asyncio.to_thread(self.backend.load, on_progress))
+        loading.add_done_callback(_take_exception)  # when the app is left meanwhile, nobody else asks for it
         shown: LoadProgress | None = None
         while not loading.done():
             await asyncio.wait([loading], timeout=PROGRESS_S)

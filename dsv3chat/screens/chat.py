@@ -159,8 +159,8 @@ class ChatScreen(Screen[None]):
         info = self.session.backend.info
         if info is not None:
             self.transcript.welcome = welcome(info)
-            for note in info.notes:
-                self.say(note)
+            for note in info.notes if self.session.conversation.messages else ():
+                self.say(note)  # an empty chat shows the notes itself
 
     def say(self, text: str, severity: str = "information") -> None:
         """A passing notice; foreign text in it is data."""
@@ -208,7 +208,8 @@ class ChatScreen(Screen[None]):
         if not self.is_mounted:
             return
         session, info = self.session, self.session.backend.info
-        state = f"{len(session.conversation.path)} msgs" + (" · saved" if session.saved else "")
+        num = len(session.conversation.path)
+        state = f"{num} msg{'s' if num != 1 else ''}" + (" · saved" if session.saved else "")
         model, profile = (info.name, info.profile_name) if info is not None else ("", "")
         self._header.set(model, profile, session.conversation.title, state)
         draft = self._draft_size if self.prompt.text else None
@@ -241,6 +242,7 @@ class ChatScreen(Screen[None]):
         """The gauges move between the rail and the strip."""
         self._place_gauges()
         self._show_following()
+        self.call_after_refresh(self.refresh_status)
 
     def action_gauges(self) -> None:
         """Full, strip, off."""

@@ -42,4 +42,4 @@ def _draft(answering: Answering, draft: DraftSize | None) -> Content:
 def queue_line(queue: Sequence[str]) -> tuple[Content, Content]:
     """The prompt that esc would drop, and how many wait."""
     count = f"{len(queue)} queued" if len(queue) > 1 else "queued"
-    return Content(f"⏸ {count}: {clean_line(queue[-1])}"), Content.styled("esc drops it", MUTED)
+    return Content(f"◌ {count}: {clean_line(queue[-1])}"), Content.styled("esc drops it", MUTED)

@@ -35,5 +35,7 @@ def welcome(info: ModelInfo) -> list[Content]:
     ]
     if info.name == NAME:
         lines += [Content("  ") + line for line, _ in wrap(Content(ABOUT), _WIDTH)] + [Content("")]
+    lines += [Content.styled(f"  {clean_line(note)}", MUTED) for note in info.notes]
+    lines += [Content("")] if info.notes else []
     lines += [Content.assemble((f"  {key:<8}", "bold"), (text, MUTED)) for key, text in _HINTS]
     return lines

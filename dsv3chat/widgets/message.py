@@ -29,9 +29,9 @@ def grouped(number: int) -> str:
 
 
 def attachment_line(attachment: Attachment) -> str:
-    """`@path  ⎘ 51 lines · 612 tok`."""
+    """`@path  ≡ 51 lines · 612 tok`."""
     lines = f"{grouped(attachment.num_lines)} line{'s' if attachment.num_lines != 1 else ''}"
-    return f"@{clean_line(attachment.label)}  ⎘ {lines} · {grouped(attachment.num_tokens)} tok"
+    return f"@{clean_line(attachment.label)}  ≡ {lines} · {grouped(attachment.num_tokens)} tok"
 
 
 @dataclass(slots=True)

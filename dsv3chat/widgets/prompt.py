@@ -171,10 +171,14 @@ class Prompt(TextArea):
     # -- keys -----------------------------------------------------------------------------------------------------
 
     async def _on_key(self, event: events.Key) -> None:
-        """Run our own bindings here and now: by the usual way round, enter would overtake letters typed before it."""
+        """Run the input's bindings here and now, the text area's own too.
+
+        By the usual way round a key's action runs after the letters typed behind it: in a fast burst, a paste without
+        brackets or a slow machine, enter overtakes letters and ctrl+u deletes what came later.
+        """
         if not event.is_printable:
             active = self.screen.active_bindings.get(event.key)
-            if active is not None and (active.binding.id or "").startswith("prompt."):
+            if active is not None and active.node is self:
                 handled = await self.app.run_action(active.binding.action, self)
                 if handled:
                     event.stop()

@@ -79,6 +79,7 @@ def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         size: tuple[int, int] = (120, 36),
         conversation: Conversation | None = None,
         settings: Settings | None = None,
+        toasts: bool = False,
         **backend,
     ):
         store = Store(tmp_path / "sessions.db")
@@ -91,7 +92,7 @@ def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             SamplingParams(),
             root,
         )
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=toasts) as pilot:
             opened = Chat(app, pilot)
             await opened.until(lambda: isinstance(app.screen, ChatScreen) and app.screen.is_mounted)
             await opened.until(lambda: "send" in opened.text)

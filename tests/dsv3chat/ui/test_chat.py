@@ -32,6 +32,14 @@ async def test_enter_never_overtakes_letters_typed_before_it(chat):
         assert c.messages[0].text == "quick"
 
 
+async def test_keys_of_a_burst_act_in_the_order_they_were_typed(chat):
+    async with chat() as c:
+        keys = (*"wrong", "ctrl+u", *"axz", "left", "backspace", "b", "end", "backspace", "c", "home", "1")
+        for key in keys:
+            c.app.simulate_key(key)
+        await c.until(lambda: c.screen.prompt.text == "1abc")
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_esc_stops_within_a_token_and_keeps_the_text(chat, size):
     async with chat([SLOW], size) as c:
@@ -260,7 +268,9 @@ async def test_every_binding_has_an_id_of_its_own_and_none_takes_a_key_that_term
 
 async def test_an_empty_chat_says_what_it_is_and_a_question_takes_its_place(chat):
     async with chat() as c:
-        assert "context 32 768 tokens" in c.text
+        await c.until(lambda: "context 32 768 tokens" in c.text and "scripted · fake" in c.text)
+        assert "new conversation" in c.text
+        assert "○ ready" in c.text
         await c.ask("hi")
         await c.until(lambda: "context 32 768 tokens" not in c.text)
 

@@ -37,7 +37,7 @@ async def test_everywhere(chat, text):
         Reply(f"before\n\n{text}\n\nafter", thinking=text),
         Reply(f"{text} and more", fail_after=1, fail_message=text),
     ]
-    async with chat(replies, conversation=conversation) as c:
+    async with chat(replies, conversation=conversation, toasts=True) as c:
         await c.pilot.press("f2")
         await c.ask(text.replace("@", "at "))
         await c.until(lambda: "after" in c.text or "unclosed" in c.text)
@@ -45,7 +45,7 @@ async def test_everywhere(chat, text):
         await c.ask(text.replace("@", "at "))
         await c.until(lambda: "✗ failed" in c.text)
         c.screen.say(text, "error")
-        await c.until(lambda: len(c.app._notifications) > 0)
+        await c.until(lambda: len(c.app.screen.query("Toast")) > 0)
         await c.pilot.pause()
         assert shown_safely(c.text)
         await c.pilot.press("ctrl+b")

@@ -71,7 +71,7 @@ async def test_a_file_is_completed_attached_and_folded_with_its_size(chat):
         await c.until(lambda: c.screen.prompt.text.startswith("see @ring.py"))
         await c.pilot.press("enter")
         await c.until(lambda: len(c.messages) == 2)
-        await c.until(lambda: "@ring.py  ⎘ 2 lines" in c.text)
+        await c.until(lambda: "@ring.py  ≡ 2 lines" in c.text)
         assert "x = 1" in c.app.backend.prompts[-1][-1].content
 
 
