@@ -133,7 +133,7 @@ class Engine:
         )
         tokenizer = _open_tokenizer(checkpoint.path)
         threads = profile.threads if profile.threads is not None else _default_threads()
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)  # many small conversions: two threads wait for each other, minutes on a busy machine
         weights = load(checkpoint, placement, on_progress, cancelled)
         on_progress(LoadProgress("preparing the cache"))
         cache = LatentCache(config.num_hidden_layers, num_blocks, PAGE_TOKENS, config.latent_dim, kv_dtype)

@@ -220,7 +220,8 @@ class Prompt(TextArea):
         at_edge = line == 0 if step < 0 else line == self.wrapped_document.height - 1
         place = self._place + step
         if not at_edge or not 0 <= place <= len(self._history):
-            raise SkipAction
+            self.action_cursor_up() if step < 0 else self.action_cursor_down()
+            return
         if self._place == len(self._history):
             self._draft = self.text
         self._place = place
@@ -242,5 +243,6 @@ class Prompt(TextArea):
     def action_end(self) -> None:
         """End of the line; in an empty input, the end of the transcript."""
         if self.text:
-            raise SkipAction
-        self.post_message(self.Moved("end"))
+            self.action_cursor_line_end()
+        else:
+            self.post_message(self.Moved("end"))
