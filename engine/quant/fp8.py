@@ -13,9 +13,7 @@ from torch.nn import functional as F
 E4M3_MAX = 448.0
 DTYPE = torch.float8_e4m3fn
 
-_TILE_VALUES = (
-    1 << 18
-)  # float32 scratch of 1 MiB: stays in L2. A whole 4096 x 4096 at once decodes 8 times slower
+_TILE_VALUES = 1 << 18  # float32 scratch of 1 MiB: stays in L2
 _TO_FLOAT16 = 7  # e4m3 has bias 7 and 3 mantissa bits: shifted left by 7 it is float16, whose bias is 15
 _SIGN_AND_LOW_BITS = (
     -0x4080
@@ -40,15 +38,36 @@ def has_nan(values: torch.Tensor) -> bool:
     return bool(values.view(torch.int8).max() == 0x7F) or bool(values.view(torch.uint8).max() == 0xFF)
 
 
-def decode(values: torch.Tensor) -> torch.Tensor:
-    """e4m3 codes as float32, exactly; NaN codes are not looked for (see `has_nan`) and give 480.
+def widen_into(
+    out: torch.Tensor, values: torch.Tensor, scale: torch.Tensor, block: tuple[int, int], first_row: int = 0
+) -> None:
+    """out = values * scale in float32, one rounding a value: (rows, columns) e4m3 -> (rows, columns) float32.
 
-    Integer shifts into float16 and one conversion: 2 GB/s on one Zen 3 core at tiles of 1 MiB, where
-    `values.float()` reaches 0.2.
+    `values` are the rows from `first_row` on of a matrix whose `scale` is whole; they need not begin or end at a block's
+    border. e4m3 `s eeee mmm` shifted into float16 is the value / 256, subnormals included: six times as fast as torch's
+    own cast ((1152, 576) on two Zen 3 cores 0.25 ms against 1.46 ms). NaN codes are not looked for (see `has_nan`) and
+    give 480. Best for tiles that stay in cache: a whole 4096 x 4096 at once is 8 times slower.
     """
     bits = values.view(torch.int8).to(torch.int16)
     bits.bitwise_left_shift_(_TO_FLOAT16).bitwise_and_(_SIGN_AND_LOW_BITS)
-    return bits.view(torch.float16).float().mul_(_BIAS_DIFFERENCE)
+    out.copy_(bits.view(torch.float16))
+    rows, columns = out.shape
+    stop = first_row + rows
+    first = first_row // block[0]
+    factors = scale[first : math.ceil(stop / block[0])] * _BIAS_DIFFERENCE
+    factors = factors.repeat_interleave(block[1], 1)[:, :columns]  # (block rows, columns)
+    row = first_row
+    while row < stop:
+        at = row // block[0]
+        whole = (stop - row) // block[0] if row % block[0] == 0 else 0
+        if whole:
+            end = row + whole * block[0]
+            tile = out[row - first_row : end - first_row].view(whole, block[0], -1)
+            tile.mul_(factors[at - first : at - first + whole, None])
+        else:
+            end = min(stop, (at + 1) * block[0])
+            out[row - first_row : end - first_row].mul_(factors[at - first])
+        row = end
 
 
 def dequantize_into(
@@ -60,17 +79,13 @@ def dequantize_into(
     """
     rows, columns = values.shape
     step = max(1, _TILE_VALUES // max(1, columns))
-    block_of_row = torch.arange(rows) // block[0]
-    whole = columns // block[1]  # blocks that are not cut at the right edge
-    edge = whole * block[1]
+    scratch = torch.empty(min(step, rows), columns, dtype=torch.float32)
     for start in range(0, rows, step):
-        tile = decode(values[start : start + step])  # (tile rows, columns)
-        factors = scale[block_of_row[start : start + step]]  # (tile rows, blocks across)
-        if whole:
-            tile[:, :edge].view(-1, whole, block[1]).mul_(factors[:, :whole, None])
-        if edge < columns:
-            tile[:, edge:].mul_(factors[:, whole:])
-        out[start : start + step].copy_(tile)
+        stop = min(start + step, rows)
+        tile = out[start:stop] if out.dtype is torch.float32 else scratch[: stop - start]
+        widen_into(tile, values[start:stop], scale, block, start)
+        if tile.data_ptr() != out[start:stop].data_ptr():
+            out[start:stop].copy_(tile)
 
 
 def dequantize(values: torch.Tensor, scale: torch.Tensor, block: tuple[int, int]) -> torch.Tensor:
