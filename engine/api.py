@@ -11,6 +11,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
 from types import TracebackType
@@ -133,8 +134,8 @@ class Engine:
         )
         tokenizer = _open_tokenizer(checkpoint.path)
         threads = profile.threads if profile.threads is not None else _default_threads()
-        torch.set_num_threads(1)  # many small conversions: two threads wait for each other, minutes on a busy machine
-        weights = load(checkpoint, placement, on_progress, cancelled)
+        with _one_torch_thread():
+            weights = load(checkpoint, placement, on_progress, cancelled)
         on_progress(LoadProgress("preparing the cache"))
         cache = LatentCache(config.num_hidden_layers, num_blocks, PAGE_TOKENS, config.latent_dim, kv_dtype)
         network = DeepseekV3(config, weights.parameters, EagerKernels(_DTYPE[profile.compute]))
@@ -271,6 +272,17 @@ def _open_tokenizer(folder: Path) -> Tokenizer | EngineError:
         return Tokenizer.open(folder)
     except (CheckpointError, UnsupportedModelError) as error:
         return error
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """For many small conversions: two threads wait for each other after each, minutes in all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _default_threads() -> int:
