@@ -47,14 +47,16 @@ def test_score_equals_transformers(case, tmp_path):
             assert list(score.argmax) == expected.argmax(dim=1).tolist()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_widening_fp8_at_load_changes_no_more_than_its_rounding(tmp_path, precision):
+def test_widening_fp8_at_load_changes_no_more_than_its_rounding(tmp_path):
     config = random_config(fp8_block=(32, 32))
     write_checkpoint(tmp_path, config, seed=5, fp8=True)
     ids = torch.randint(0, 160, (64,), generator=torch.Generator().manual_seed(1)).tolist()
-    with Engine.open(tmp_path, PROFILE) as engine:
-        native = torch.tensor(engine.score(ids).logprobs)
-    with Engine.open(tmp_path, replace(PROFILE, precision=precision)) as engine:
-        widened = torch.tensor(engine.score(ids).logprobs)
-    # float32 holds value times scale as the kernel forms it; bf16 rounds every weight by up to 2^-9
-    assert float((native - widened).abs().max()) < (1e-5 if precision == "fp32" else 0.1)
+    logprobs = {}
+    for precision in ("native", "fp32", "bf16"):
+        with Engine.open(tmp_path, replace(PROFILE, precision=precision)) as engine:
+            logprobs[precision] = torch.tensor(engine.score(ids).logprobs)
+    # float32 holds value times scale just as the kernel forms it
+    assert torch.allclose(logprobs["fp32"], logprobs["native"], rtol=0, atol=1e-5)
+    # bf16 rounds every weight by up to 2^-9; the median, since a rounding can send a token to another expert
+    moved = (logprobs["bf16"] - logprobs["native"]).abs()
+    assert 0 < float(moved.median()) < 0.05
