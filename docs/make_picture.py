@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -22,6 +23,7 @@ QUESTIONS = (
     "What is the capital of France?",
     "Write a Python function that checks whether a number is prime.",
 )
+os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
 TARGET = Path(__file__).parent / "screen.svg"
 
 
@@ -40,7 +42,7 @@ async def draw() -> str:
                 await pilot.press(*["space" if c == " " else c for c in question], "enter")
                 while number == 0 and len(conversation.path) < 2:
                     await pilot.pause(0.1)
-            await pilot.pause(5.0)
+            await pilot.pause(3.0)
             picture = app.export_screenshot(title="dsv3chat")
         backend.close()
     return picture

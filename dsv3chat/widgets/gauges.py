@@ -19,6 +19,8 @@ WARN_FRACTION = 0.9  # of the KV pool; profile.md
 
 _DIM = "$text-muted"
 _WARN = "bold $text-warning"
+_FILL = "$primary"  # of bars
+_LINE = "$secondary"  # of the last minute
 
 
 class History:
@@ -82,7 +84,7 @@ def _head(name: str, value: str, width: int, style: str = "bold") -> Content:
 
 def _trail(values: deque[float | None], width: int) -> Content:
     label = " 60 s"
-    return Content.assemble(sparkline(tuple(values), width - len(label)), (label, _DIM))
+    return Content.assemble((sparkline(tuple(values), width - len(label)), _LINE), (label, _DIM))
 
 
 def _vram(sample: Sample, history: History, width: int) -> list[Content]:
@@ -96,7 +98,7 @@ def _vram(sample: Sample, history: History, width: int) -> list[Content]:
             lines.append(_head(name, "n/a", width))
             continue
         value = f"{gib(round(share * gpu.total_bytes))}/{gib(gpu.total_bytes)} GiB {share:4.0%}"
-        lines += [_head(name, value, width), Content(bar(share, width))]
+        lines += [_head(name, value, width), Content.styled(bar(share, width), _FILL)]
     gpu = sample.gpus[0]
     facts = [
         f"{gpu.temperature_c} °C" if gpu.temperature_c is not None else "",
@@ -116,7 +118,7 @@ def _ram(sample: Sample, history: History, width: int) -> list[Content]:
     held = "" if weights is None else f" · weights {gib(weights)}"
     lines = [
         _head("RAM", f"{gib(_ram_used(memory))}/{gib(memory.limit_bytes)} GiB {share:4.0%}", width),
-        Content(bar(share, width)),
+        Content.styled(bar(share, width), _FILL),
         _trail(history.ram, width),
         Content.styled(f"own {own}{held}", _DIM),
     ]
@@ -141,7 +143,7 @@ def _kv(sample: Sample, width: int) -> list[Content]:
     if stats is None or fraction is None:
         return [_head("KV CACHE", "n/a", width)]
     value = f"{thousands(stats.kv_tokens_used)}/{thousands(stats.kv_tokens_total)} tok {fraction:4.0%}"
-    lines = [_head("KV", value, width), Content(bar(fraction, width))]
+    lines = [_head("KV", value, width), Content.styled(bar(fraction, width), _FILL)]
     if kv_warns(sample):
         lines.append(Content.styled("▲ above 90 %: requests wait", _WARN))
     if stats.prefix_query_tokens:
@@ -178,17 +180,17 @@ def strip_content(sample: Sample, history: History, width: int) -> Content:
         parts.append(Content.assemble(("RAM ", _DIM), "n/a"))
     else:
         share = _ram_used(memory) / memory.limit_bytes
-        parts.append(Content.assemble(("RAM ", _DIM), bar(share, cells), f" {share:.0%}"))
+        parts.append(Content.assemble(("RAM ", _DIM), (bar(share, cells), _FILL), f" {share:.0%}"))
     if fraction is None:
         parts.append(Content.assemble(("KV ", _DIM), "n/a"))
     else:
-        warn, style = ("▲", _WARN) if kv_warns(sample) else ("", "")
+        warn, style = ("▲", _WARN) if kv_warns(sample) else ("", _FILL)
         parts.append(Content.assemble(("KV ", _DIM), (f"{warn}{bar(fraction, cells)} {fraction:.0%}", style)))
     decode = None if stats is None else stats.decode_tokens_per_s
     parts.append(Content.assemble((rate(decode), "bold $text-accent"), (" tok/s", _DIM)))
     if stats is not None and stats.num_waiting:
         parts.append(Content.assemble(f"{compact(stats.num_waiting)}", (" waiting", _DIM)))
-    parts.append(Content(sparkline(tuple(history.decode), 10)))
+    parts.append(Content.styled(sparkline(tuple(history.decode), 10), _LINE))
     line = parts[0]
     for part in parts[1:]:
         if line.cell_length + 2 + part.cell_length > width:
