@@ -29,7 +29,7 @@ _LINES = re.compile(r"(?P<path>.+?):(?P<first>\d+)(?:(?P<dash>-)(?P<last>\d*))?"
 _CODE = re.compile(
     r"^(?P<fence>```+|~~~+).*?(?:^(?P=fence)[`~]*[ \t]*$|\Z)|`[^`\n]+`", re.DOTALL | re.MULTILINE
 )
-_DECORATOR = re.compile(r"[\w.]+\(")
+_DECORATOR = re.compile(r"[\w.=]+\(")  # a call, not a name
 _SUFFIXES = re.compile(
     r"\.(c|cc|cfg|cpp|cs|css|csv|cu|diff|go|h|hpp|html|ini|ipynb|java|js|json|jsonl|jsx|kt|log|lua|md|mjs|patch|php|pl|py"
     r"|pyi|rb|rs|rst|scala|sh|sql|svelte|swift|tex|toml|ts|tsv|tsx|txt|vue|xml|yaml|yml|zig)",
@@ -74,21 +74,38 @@ def find_references(text: str, root: Path | None = None) -> list[Reference]:
 
 
 def _plain(token: str, root: Path) -> Reference | None:
-    """The longest beginning of `token` that exists, closing punctuation taken off at its end; else what looks like a file."""
+    """The longest beginning of `token` that exists, closing punctuation taken off at its end; else what looks like a file.
+
+    A bracket that closes what the token did not open ends the name, unless the file is really called so.
+    """
     shorter = token
-    while shorter:
-        reference = _with_lines(shorter, root)
-        if (any(c.isalnum() for c in shorter) or shorter.endswith("/")) and _exists(root, reference.path):
-            return reference
-        if shorter[-1] not in ".,;:!?)]}>'*":
-            break
-        shorter = shorter[:-1]
+    for candidate in dict.fromkeys((token, _until_unopened(token))):
+        shorter = candidate
+        while shorter:
+            reference = _with_lines(shorter, root)
+            named = any(c.isalnum() for c in shorter) or shorter.endswith("/")
+            if named and _exists(root, reference.path):
+                return reference
+            if shorter[-1] not in ".,;:!?)]}>'*":
+                break
+            shorter = shorter[:-1]
     if not shorter or _DECORATOR.match(token):
         return None
     reference = _with_lines(shorter, root)
     suffix = _SUFFIXES.fullmatch(os.path.splitext(reference.path)[1])
     looks = "/" in reference.path or reference.first_line is not None or suffix is not None
     return reference if looks and any(c.isalnum() for c in reference.path) else None
+
+
+def _until_unopened(token: str) -> str:
+    """`token` up to the first bracket in it that closes none of its own: `a.py` of `a.py]x[/]`, all of `src/[id]/a.ts`."""
+    opened: list[str] = []
+    for place, character in enumerate(token):
+        if character in "([{":
+            opened.append(character)
+        elif character in ")]}" and (not opened or opened.pop() + character not in ("()", "[]", "{}")):
+            return token[:place]
+    return token
 
 
 def _with_lines(label: str, root: Path) -> Reference:
@@ -210,8 +227,11 @@ def _sized(label: str, text: str, count_tokens: Callable[[str], int], limit: int
     else:
         num_tokens, how = count_tokens(text), ""
     if limit is not None and num_tokens > limit:
+        fitting = num_lines * limit // (2 * num_tokens)
+        part = f"@{label.partition(':')[0].partition(' (')[0]}:1-{fitting}"
+        advice = f"attach a part of it, like {part}" if fitting else "its lines are too long to attach a part"
         raise AttachmentError(
-            f"@{label}: has {how}{num_tokens} tokens in {num_lines} lines, the context has room for {limit}; "
-            f"attach a part of it, like @{label.partition(':')[0].partition(' (')[0]}:1-{max(1, num_lines * limit // (2 * num_tokens))}"
+            f"@{label}: has {how}{num_tokens} tokens in {num_lines} line{'s' if num_lines != 1 else ''}, "
+            f"the context has room for {limit}; {advice}"
         )
     return Attachment(label, text, num_lines, num_tokens)

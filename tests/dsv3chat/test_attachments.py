@@ -49,6 +49,8 @@ def refused(root, label, limit=None):
         ("import x from '@/components/x' and \"@types/node\"", []),
         ("`@src/a.py` is text\n```\n@src/a.py\n```\n@src/", ["src/"]),
         ("```\n@src/a.py never closed", []),
+        ("[@click=x]go[/] [@click=app.bell('a/b')]z[/] @click=x]", []),
+        ("[@src/a.py]z[/] {@src/a.py}, (@gone/x)y", ["src/a.py", "gone/x"]),
     ],
 )
 def test_references_are_files_and_slips_but_not_prose_or_code(root, text, labels):
@@ -161,6 +163,11 @@ def test_more_tokens_than_the_context_holds_are_refused_with_the_number_and_a_wa
     assert "has 100 tokens in 50 lines, the context has room for 60" in message
     assert "@src/a.py:1-15" in message
     assert load(root, "src/a.py:1-15", limit=60).num_tokens <= 60
+
+
+def test_a_line_that_is_too_long_for_the_context_is_not_answered_with_a_part(root):
+    (root / "one.txt").write_text("word " * 100)
+    assert "in 1 line, the context has room for 60; its lines are too long" in refused(root, "one.txt", 60)
 
 
 def test_a_file_far_beyond_the_context_is_not_counted_to_its_end(root):
