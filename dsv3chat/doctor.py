@@ -29,7 +29,7 @@ from dsv3chat.sanitize import clean_line
 from dsv3chat.settings import SettingsError, load_settings
 from engine import EngineError, Hardware, available_memory, find_model, probe
 
-PACKAGES = ("dsv3chat", "torch", "textual", "tokenizers", "safetensors", "numpy", "gguf")
+PACKAGES = ("dsv3chat", "torch", "textual", "tokenizers", "safetensors", "numpy")
 TORCH_RANGE = ">=2.11"
 INSTALL_NOTE = (
     "Installing dsv3chat installs PyTorch. On Linux with an x86 processor that is its CUDA build: several gigabytes, "

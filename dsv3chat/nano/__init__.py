@@ -9,10 +9,10 @@ from pathlib import Path
 
 NAME = "nano"
 VERSION = 4  # config.json's dsv3chat.version; a built model of another version is built anew
-TITLE = "a demonstration of DeepSeek-V3's architecture with 135 million parameters"
+TITLE = "a demonstration of DeepSeek-V3's architecture with 156 million parameters"
 ABOUT = (
-    "nano is a demonstration: a model of DeepSeek-V3's own architecture with 135 million parameters. "
-    "Its English is fluent and what it says is often wrong. For real work open a checkpoint of "
+    "nano is a demonstration: a model of DeepSeek-V3's own architecture with 156 million parameters, made from a "
+    "model of 135 million. Its English is fluent and what it says is often wrong. For real work open a checkpoint of "
     "DeepSeek-V3, DeepSeek-R1, Kimi-K2 or Moonlight with --model."
 )
 LICENCE = "Apache-2.0; made from SmolLM2-135M-Instruct (Apache-2.0)"
