@@ -151,6 +151,7 @@ class EngineLoop:
         """One step. The three verbs, and what they mean for the jobs."""
         started = time.monotonic()
         plan = self._scheduler.schedule()
+        self._take_snapshot()  # the step itself may take seconds
         self._announce(plan, started)
         if not plan.chunks:
             raise AssertionError(f"{len(self._jobs)} requests and nothing to compute")
