@@ -13,6 +13,7 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.worker import WorkerFailed
 
 from dsv3chat.backend import ChatBackend
 from dsv3chat.commands import COMMANDS
@@ -40,10 +41,9 @@ class ChatApp(App[None]):
     """Opens with the loading screen, goes on with the chat. `failure` says why it ended, if it did not by choice."""
 
     ENABLE_COMMAND_PALETTE = True
-    COMMAND_PALETTE_BINDING = "ctrl+p"
     CSS = """
     ToastRack { dock: top; align: right top; margin: 1 0 0 0; }
-    Toast { max-width: 90%; width: 64; margin: 0; }
+    Toast { max-width: 90%; width: 64; margin: 0; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -53,6 +53,15 @@ class ChatApp(App[None]):
             show=False,
             priority=True,
             id="app.interrupt",
+        ),
+        Binding(
+            "ctrl+p",
+            "command_palette",
+            "palette",
+            key_display="^p",
+            priority=True,
+            id="app.palette",
+            tooltip="every command, found by its name",
         ),
         Binding("ctrl+q", "quit", "quit", key_display="^q", priority=True, id="app.quit", tooltip="leave"),
     ]
@@ -117,7 +126,10 @@ class ChatApp(App[None]):
             self.failure = error
             self.exit(return_code=130 if isinstance(error, LoadCancelledError) else 1)
             return
-        await self.switch_screen(ChatScreen(self.chat))
+        chat, early = ChatScreen(self.chat), self.screen
+        await self.switch_screen(chat)
+        if isinstance(early, LoadingScreen):
+            await chat.take_over(early.sent, early.draft)
 
     # -- keys and commands ----------------------------------------------------------------------------------------
 
@@ -187,13 +199,26 @@ class ChatApp(App[None]):
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(partial(self.exit, return_code=code))
 
+    def _handle_exception(self, error: Exception) -> None:
+        """A fault of this program: leave, and let `run_guarded` raise it.
+
+        Textual's own way prints every local variable, the conversation among them.
+        """
+        if self._exception is None:
+            self._exception = error.error if isinstance(error, WorkerFailed) else error  # type: ignore[assignment]
+            self._exception_event.set()
+        self._return_code = 1
+        self._close_messages_no_wait()
+
     def run_guarded(self) -> int:
         """Run until the end; the terminal is as it was afterwards, whatever happened. Returns the exit code.
 
-        0 left by choice, 1 the model did not load (`failure`) or the program broke, 130 the loading was stopped,
-        128 + n after signal n.
+        0 left by choice, 1 the model did not load (`failure`), 130 the loading was stopped, 128 + n after signal n.
+        An exception that nothing in the program took is raised when the terminal is in order.
         """
         with guarded(self.end, lambda: self._left_cleanly):
             self.run()
             self._left_cleanly = True
+        if self._exception is not None:
+            raise self._exception
         return self.return_code or 0

@@ -47,6 +47,11 @@ class Answering:
         return self.turn is not None
 
     @property
+    def stopping(self) -> bool:
+        """The running answer was stopped and ends at the next token."""
+        return self.turn is not None and self.turn.stopping
+
+    @property
     def status(self) -> str:
         """The turn's state in words."""
         return self.turn.status if self.turn is not None else "○ ready"
@@ -173,14 +178,15 @@ class Answering:
             )
         self._warned = prompt.warn
 
-    def context_line(self) -> Content:
-        """`context 9 216/32 768 28%`, with a sign from 90 % on."""
+    def context_line(self, short: bool = False) -> Content:
+        """`context 9 216/32 768 28%`, or `context 28%`, with a sign from 90 % on."""
         total = self.session.context_tokens
         used = self.session.used_tokens + (self.turn.num_tokens if self.turn is not None else 0)
         if not total or not used:
             return Content("")
         share = used / total
-        text = f"context {grouped(used)}/{grouped(total)} {round(100 * share)}%"
+        figures = "" if short else f"{grouped(used)}/{grouped(total)} "
+        text = f"context {figures}{round(100 * share)}%"
         return (
             Content.styled(f"⚠ {text}", "bold $text-warning") if share >= 0.9 else Content.styled(text, MUTED)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on, work
@@ -13,26 +14,24 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import Resize
 from textual.screen import Screen
-from textual.timer import Timer
 from textual.widgets import TextArea
 
-from dsv3chat.attachments import AttachmentError
 from dsv3chat.conversation import Conversation
 from dsv3chat.monitor import Monitor
 from dsv3chat.sanitize import clean
 from dsv3chat.screens.answering import Answering
 from dsv3chat.screens.completing import Completing
-from dsv3chat.screens.editor import EditorError, edit_text
+from dsv3chat.screens.drafting import Drafting
 from dsv3chat.screens.gauge_place import SAMPLE_S, GaugePlace
 from dsv3chat.screens.help import HelpScreen, bindings_of
-from dsv3chat.screens.history import HistoryScreen
 from dsv3chat.screens.message_actions import MessageActions
 from dsv3chat.screens.sending import Sending
-from dsv3chat.screens.session import ChatSession, DraftSize
+from dsv3chat.screens.session import ChatSession
 from dsv3chat.screens.sessions import SessionsScreen
 from dsv3chat.screens.slash import run_line
 from dsv3chat.screens.status_line import queue_line, status_line
 from dsv3chat.screens.welcome import welcome
+from dsv3chat.store import StoreError
 from dsv3chat.widgets.bars import Bar, Header, KeyBar
 from dsv3chat.widgets.completion import Completion
 from dsv3chat.widgets.message import Entry, Look
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
     from dsv3chat.app import ChatApp
 
-DRAFT_S = 0.4  # of no typing, before the draft's tokens are counted
 QUIT_S = 2.0  # between the two ctrl+c that quit
 _LAYOUT_BATCH = 20  # older messages laid out at a time
 
@@ -82,7 +80,7 @@ class ChatScreen(Screen[None]):
         & #more { layer: over; dock: bottom; width: auto; height: 1; display: none;
                   margin: 0 0 0 2; background: $panel; color: $text; padding: 0 1; }
         & #inputrow { height: auto; max-height: 10; border-top: solid $foreground 20%; background: $background; }
-        & #sigil { width: 2; padding: 0 0 0 1; height: 1; color: $text-primary; text-style: bold; }
+        & #sigil { width: 3; padding: 0 0 0 1; height: 1; color: $text-primary; text-style: bold; }
         & #queued { display: none; color: $text-warning; }
     }
     """
@@ -112,11 +110,9 @@ class ChatScreen(Screen[None]):
         self.return_to: str | None = (
             None  # the leaf that esc restores while a message is edited or branched from
         )
-        self._completing = Completing(self.prompt, self._popup, session.root)
+        self.drafting = Drafting(self, Completing(self.prompt, self._popup, session.root))
         monitor = Monitor(session.backend.stats)
         self.gauges = GaugePlace(lambda: monitor.sample(session.lag.percentile_ms()))
-        self._draft_timer: Timer | None = None
-        self._draft_size: DraftSize | None = None
         self._quit_until = 0.0
 
     @property
@@ -147,7 +143,10 @@ class ChatScreen(Screen[None]):
         self.query_one("#sigil", Bar).show(Content("›"))
         self.transcript.look.show_thinking = settings.show_thinking
         self.gauges.set_mode(settings.gauges)
-        self.prompt.set_history(self.session.store.history())
+        try:
+            self.prompt.set_history(self.session.store.history())
+        except StoreError as error:
+            self.say(str(error), "error")
         self.watch(self.transcript, "unseen", self._show_following)
         self.watch(self.transcript, "follow", self._show_following)
         self.set_interval(SAMPLE_S, self._refresh_gauges)
@@ -159,8 +158,6 @@ class ChatScreen(Screen[None]):
         info = self.session.backend.info
         if info is not None:
             self.transcript.welcome = welcome(info)
-            for note in info.notes if self.session.conversation.messages else ():
-                self.say(note)  # an empty chat shows the notes itself
 
     def say(self, text: str, severity: str = "information") -> None:
         """A passing notice; foreign text in it is data."""
@@ -212,8 +209,8 @@ class ChatScreen(Screen[None]):
         state = f"{num} msg{'s' if num != 1 else ''}" + (" · saved" if session.saved else "")
         model, profile = (info.name, info.profile_name) if info is not None else ("", "")
         self._header.set(model, profile, session.conversation.title, state)
-        draft = self._draft_size if self.prompt.text else None
-        self._status.show(*status_line(self.answering, draft, self.return_to is not None))
+        going_on, width = self.return_to is not None, self._status.size.width
+        self._status.show(*status_line(self.answering, self.drafting.size, going_on, width))
         self._queued_bar.display = bool(self.sending.queue)
         if self.sending.queue:
             self._queued_bar.show(*queue_line(self.sending.queue))
@@ -253,9 +250,20 @@ class ChatScreen(Screen[None]):
 
     @on(Prompt.Submitted)
     async def _submitted(self, event: Prompt.Submitted) -> None:
-        text = event.text.strip("\n")
+        await self._submit(event.text.strip("\n"))
+
+    async def _submit(self, text: str) -> None:
+        self.app.clear_notifications()  # they are about what was done before
         if text.strip() and not await run_line(self, text):
             self.sending.submit(text)
+
+    async def take_over(self, sent: Sequence[str], draft: str) -> None:
+        """Send what was sent while the model loaded, and go on with what was being typed then."""
+        draft += self.prompt.expanded_text
+        for text in sent:
+            await self._submit(text)
+        if draft:
+            self.prompt.set_draft(draft)
 
     def new_conversation(self) -> None:
         """Begin anew; what was is saved."""
@@ -286,72 +294,31 @@ class ChatScreen(Screen[None]):
 
     @on(TextArea.Changed)
     def _typed(self) -> None:
-        self._completing.typed()
-        if self._draft_timer is not None:
-            self._draft_timer.stop()
-        self._draft_timer = self.set_timer(DRAFT_S, self._measure) if self.prompt.text else None
-        if not self.prompt.text:
-            self._draft_size = None
-            self.refresh_status()
-
-    @work(thread=True, exclusive=True, group="measure")
-    def _measure(self) -> None:
-        text = self.app.call_from_thread(lambda: self.prompt.expanded_text)
-        try:
-            size = self.session.measure(text)
-        except (AttachmentError, EngineError):
-            size = DraftSize(self.session.backend.count_text_tokens(text), 0)
-        self._draft_size = size
-        self.app.call_from_thread(self.refresh_status)
+        self.drafting.typed()
 
     @on(Completion.Picked)
     def _clicked_choice(self) -> None:
-        self._completing.accept()
+        self.drafting.completing.accept()
         self.prompt.focus()
 
     @on(Prompt.Moved)
     def _moved(self, event: Prompt.Moved) -> None:
-        match event.what:
-            case "move":
-                self._completing.move(event.step)
-            case "accept":
-                self._completing.accept()
-            case "accept_or_send":
-                if self._completing.accept():
-                    self.prompt.post_message(Prompt.Submitted(self.prompt.expanded_text))
-            case "search":
-                self.search_history()
-            case "scroll":
-                if event.step < 0:
-                    self.transcript.scroll_page_up(animate=False)
-                else:
-                    self.transcript.scroll_page_down(animate=False)
-            case "end":
-                self.transcript.to_end()
+        self.drafting.moved(event)
 
     def search_history(self) -> None:
         """Search what was asked before."""
-        history = self.prompt.asked
-
-        def take(place: str | None) -> None:
-            if place is not None:
-                self.prompt.set_draft(history[int(place)])
-
-        self.app.push_screen(HistoryScreen(history), take)
+        self.drafting.search_history()
 
     def action_editor(self) -> None:
         """Write the input in $VISUAL or $EDITOR; the app is suspended meanwhile."""
-        try:
-            self.prompt.set_draft(edit_text(self.app, self.prompt.expanded_text))
-        except EditorError as error:
-            self.say(str(error), "warning")
+        self.drafting.edit()
 
     # -- stopping and leaving -------------------------------------------------------------------------------------
 
     def action_escape(self) -> None:
         """Close the popup, drop the queued prompt, stop the answer, go back: the first of these that there is."""
         handled = (
-            self._completing.close()
+            self.drafting.completing.close()
             or self.sending.drop()
             or self.answering.stop()
             or self.messages.go_back()
@@ -386,11 +353,14 @@ class ChatScreen(Screen[None]):
             return
 
         def take(conversation_id: str | None) -> None:
-            if conversation_id is not None:
-                self.open_conversation(self.session.store.load(conversation_id))
-            else:
-                self.session.take_title()
-                self.refresh_status()
+            try:
+                if conversation_id is not None:
+                    self.open_conversation(self.session.store.load(conversation_id))
+                else:
+                    self.session.take_title()
+                    self.refresh_status()
+            except StoreError as error:
+                self.say(str(error), "error")
 
         self.app.push_screen(SessionsScreen(self.session.store, self.session.conversation.id), take)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 from dsv3chat.attachments import complete_path
@@ -10,6 +11,8 @@ from dsv3chat.commands import complete_command
 from dsv3chat.widgets.completion import Choice, Completion
 from dsv3chat.widgets.message import grouped
 from dsv3chat.widgets.prompt import Prompt
+
+_LINES = re.compile(r":\d+(?:-\d*)?$")
 
 
 def command_choices(fragment: str) -> list[Choice]:
@@ -23,15 +26,22 @@ def command_choices(fragment: str) -> list[Choice]:
 
 
 def file_choices(fragment: str, root: Path) -> list[Choice]:
-    """Files and folders that match fuzzily, with size and tokens. Reads folders: not for the interface thread."""
+    """Files and folders that match fuzzily, with size and tokens; lines that were typed after the name stay.
+
+    Reads folders: not for the interface thread.
+    """
     choices = []
+    typed = _LINES.search(fragment)
+    lines = typed[0] if typed is not None else ""
     for found in complete_path(fragment, root):
         if found.path.endswith("/"):
             choices.append(Choice(found.insert_text, found.path, "folder", complete=False))
             continue
         tokens = "" if found.num_tokens_estimate is None else f"~{grouped(found.num_tokens_estimate)} tok"
         size = "" if found.size_bytes is None else f"{found.size_bytes / 1024:.1f} KiB"
-        choices.append(Choice(found.insert_text + " ", found.path, f"{size:>10}  {tokens:>12}"))
+        choices.append(
+            Choice(f"{found.insert_text}{lines} ", found.path + lines, f"{size:>10}  {tokens:>12}")
+        )
     return choices
 
 

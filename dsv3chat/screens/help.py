@@ -9,15 +9,17 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.events import Resize
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from dsv3chat.commands import COMMANDS
-from dsv3chat.widgets.rows import MUTED, text_rows
+from dsv3chat.widgets.rows import MUTED, text_rows, wrap
 
 _COLUMN = 14
 _WIDE_COLUMN = 26
-_WIDTH = 76
+_MAX_WIDTH = 76
+_MIN_TEXT = 16
 
 
 class HelpScreen(ModalScreen[None]):
@@ -46,9 +48,14 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll() as frame:
             frame.border_title = "Help"
             frame.border_subtitle = "esc closes"
-            yield Static(Content("\n").join(self._lines()))
+            yield Static(id="text")
 
-    def _lines(self) -> list[Content]:
+    def on_resize(self, event: Resize) -> None:
+        """Wrap to the width that the frame has."""
+        width = min(_MAX_WIDTH, event.size.width * 95 // 100 - 7)  # border, padding and scrollbar
+        self.query_one("#text", Static).update(Content("\n").join(self._lines(width)))
+
+    def _lines(self, width: int) -> list[Content]:
         lines: list[Content] = []
         for heading, bindings in self._sections:
             lines += [Content(""), Content.styled(heading, "bold $text-primary")]
@@ -57,20 +64,15 @@ class HelpScreen(ModalScreen[None]):
                 if binding.description:
                     keys.setdefault(binding.tooltip or binding.description, []).append(self._key(binding))
             for text, names in keys.items():
-                lines += _lines_of(" ".join(dict.fromkeys(names)), text, _COLUMN)
+                lines += _lines_of(" ".join(dict.fromkeys(names)), text, _COLUMN, width)
         lines += [Content(""), Content.styled("Commands", "bold $text-primary")]
         for command in COMMANDS:
-            lines += _lines_of(f"/{command.name} {command.usage}".strip(), command.help, _WIDE_COLUMN)
+            lines += _lines_of(f"/{command.name} {command.usage}".strip(), command.help, _WIDE_COLUMN, width)
         lines += _lines_of(
-            "@path", "attach a file, lines of it (@a.py:10-40), or a folder's listing", _WIDE_COLUMN
+            "@path", "attach a file, lines of it (@a.py:10-40), or a folder's listing", _WIDE_COLUMN, width
         )
-        lines += [
-            Content(""),
-            Content.styled(
-                "Drag with the mouse to select, ^c copies. Every key can be remapped in the settings.", MUTED
-            ),
-        ]
-        return lines
+        last = "Drag with the mouse to select, ^c copies. Every key can be remapped in the settings."
+        return [*lines, Content(""), *(line for line, _ in wrap(Content.styled(last, MUTED), width))]
 
     def _key(self, binding: Binding) -> str:
         if binding.key_display:
@@ -93,6 +95,10 @@ def bindings_of(owner: type, keymap: Mapping[str, str]) -> list[Binding]:
     return found
 
 
-def _lines_of(key: str, text: str, column: int) -> list[Content]:
+def _lines_of(key: str, text: str, column: int, width: int) -> list[Content]:
+    """The text behind the column of keys; where that leaves little room, below its key."""
+    if width < column + _MIN_TEXT:
+        line = Content.styled(f"  {key}", "bold").truncate(width, ellipsis=True)
+        return [line, *(Content("    ") + part for part, _ in wrap(Content(text), width - 4))]
     first = Content.styled(f"  {key}".ljust(column), "bold")
-    return [row.content for row in text_rows(Content(text), _WIDTH, first, Content(" " * column))]
+    return [row.content for row in text_rows(Content(text), width, first, Content(" " * column))]

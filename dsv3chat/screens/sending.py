@@ -42,13 +42,17 @@ class Sending:
         self._begin(self._compact())
 
     def drop(self) -> bool:
-        """Take the last queued prompt back, into the input if that is empty. False when none waits."""
+        """Take the last queued prompt back: into the input if that is empty, else into the history. False: none waits."""
+        screen = self._screen
         if not self.queue:
             return False
         dropped = self.queue.pop()
-        if not self._screen.prompt.text:
-            self._screen.prompt.set_draft(dropped)
-        self._screen.refresh_status()
+        if not screen.prompt.text:
+            screen.prompt.set_draft(dropped)
+        else:
+            screen.prompt.add_to_history(dropped)
+            screen.say("the queued prompt is dropped; ctrl+r finds it")
+        screen.refresh_status()
         return True
 
     def _begin(self, work: Coroutine[Any, Any, bool]) -> None:

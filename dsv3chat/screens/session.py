@@ -92,11 +92,12 @@ class ChatSession:
         return message
 
     def add_answer(self, draft: ChatMessage) -> ChatMessage:
-        """Append and save an ended answer."""
+        """Append and save an ended answer under the id that it was shown with: what was picked stays picked."""
         assert draft.parent_id is not None
         message = self.conversation.add_assistant(
             draft.text,
             draft.parent_id,
+            id=draft.id,
             thinking=draft.thinking,
             thinking_tokens=draft.thinking_tokens,
             status=draft.status,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,10 +13,12 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
 
-from dsv3chat.sanitize import clean_line
+from dsv3chat.sanitize import clean, clean_line
 from dsv3chat.screens.picker import Picker
-from dsv3chat.store import Store
+from dsv3chat.store import Store, StoreError
 from dsv3chat.widgets.rows import MUTED, columns
+
+_T = TypeVar("_T")
 
 
 class RenameScreen(ModalScreen[str | None]):
@@ -73,7 +76,7 @@ class SessionsScreen(Picker):
     def lines(self, query: str) -> list[tuple[str, Content]]:
         """Title, model, number of messages and time; the open conversation carries a dot."""
         found = []
-        for summary in self._store.list(query=query):
+        for summary in self._attempt(lambda: self._store.list(query=query)) or []:
             mark = "● " if summary.id == self._current_id else "  "
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(summary.updated))
             title = Content(mark + (clean_line(summary.title) or "untitled"))
@@ -84,6 +87,14 @@ class SessionsScreen(Picker):
             width = min(92, max(40, self.app.size.width * 9 // 10 - 8))
             found.append((summary.id, columns(title, Content.styled(detail, MUTED), width)))
         return found
+
+    def _attempt(self, work: Callable[[], _T]) -> _T | None:
+        """What `work` returns; where the database fails, the reason is shown and it is None."""
+        try:
+            return work()
+        except StoreError as error:
+            self.notify(clean(str(error)), severity="error", markup=False)
+            return None
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Another line is marked: nothing waits for its deletion any more."""
@@ -99,7 +110,7 @@ class SessionsScreen(Picker):
         if chosen == self._current_id:
             self.notify("this conversation is open; begin another one before you delete it", markup=False)
         elif chosen == self._doomed:
-            self._store.delete(chosen)
+            self._attempt(lambda: self._store.delete(chosen))
             self._doomed = None
             self.refill()
         else:
@@ -111,11 +122,12 @@ class SessionsScreen(Picker):
         chosen = self.marked_id
         if chosen is None:
             return
-        title = next((s.title for s in self._store.list() if s.id == chosen), "")
+        known = self._attempt(self._store.list) or []
+        title = next((s.title for s in known if s.id == chosen), "")
 
         def rename(new: str | None) -> None:
             if new is not None:
-                self._store.rename(chosen, new)
+                self._attempt(lambda: self._store.rename(chosen, new))
                 self.refill()
 
         self.app.push_screen(RenameScreen(clean_line(title)), rename)

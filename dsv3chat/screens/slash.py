@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from dsv3chat.commands import UnknownCommandError, parse_command
-from dsv3chat.export import Format, write_export
+from dsv3chat.export import ExportError, Format, write_export
 
 if TYPE_CHECKING:
     from dsv3chat.screens.chat import ChatScreen
@@ -31,6 +31,7 @@ async def run_line(screen: ChatScreen, line: str) -> bool:
         screen.say(f"/{name} waits for the answer to end; esc stops it", "warning")
         return True
     screen.prompt.clear_draft()
+    screen.prompt.add_to_history(line)
     match name:
         case "help":
             screen.action_help()
@@ -69,7 +70,7 @@ async def _export(screen: ChatScreen, argument: str) -> None:
         written = await asyncio.to_thread(
             write_export, session.conversation, cast("Format", fmt), path, session.root
         )
-    except OSError as error:
+    except ExportError as error:
         screen.say(f"not exported: {error}", "error")
     else:
         screen.say(f"exported to {written}")

@@ -14,19 +14,27 @@ from dsv3chat.widgets.rows import MUTED
 
 
 def status_line(
-    answering: Answering, draft: DraftSize | None, going_on_from: bool
+    answering: Answering, draft: DraftSize | None, going_on_from: bool, width: int
 ) -> tuple[Content, Content]:
-    """Left: what runs and which key ends it. Right: what the draft would cost, and the context."""
+    """Left: what runs and which key ends it. Right: what the draft would cost, and the context.
+
+    What does not fit into `width` cells gives way: the context's figures first, then the context.
+    """
     if answering.running:
-        left = Content.assemble((answering.status, "bold"), (" · esc stop", MUTED))
+        key = "" if answering.stopping else " · esc stop"
+        left = Content.assemble((answering.status, "bold"), (key, MUTED))
     elif going_on_from:
         left = Content.assemble(
             ("✎ going on from an earlier message", "bold $text-warning"), (" · esc back", MUTED)
         )
     else:
         left = Content.styled(answering.status, MUTED)
-    right = [part for part in (_draft(answering, draft), answering.context_line()) if part]
-    return left, Content.styled("   ", MUTED).join(right)
+    sent = _draft(answering, draft)
+    for context in (answering.context_line(), answering.context_line(short=True), Content("")):
+        right = Content("   ").join([part for part in (sent, context) if part])
+        if left.cell_length + right.cell_length + 3 <= width:
+            break
+    return left, right
 
 
 def _draft(answering: Answering, draft: DraftSize | None) -> Content:

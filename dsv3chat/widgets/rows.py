@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from textual.content import Content
 
@@ -37,11 +38,10 @@ def wrap(content: Content, width: int) -> list[tuple[Content, str]]:
             continue
         plain, position = source.plain, 0
         pieces = source.wrap(max(width, MIN_WIDTH))
-        for piece in pieces[:-1]:
-            position = plain.find(piece.plain, position) + len(piece.plain)
-            gap = len(plain[position:]) - len(plain[position:].lstrip())
-            lines.append((piece, plain[position : position + gap]))
-            position += gap
+        for piece, following in pairwise(pieces):
+            end = plain.find(piece.plain, position) + len(piece.plain)
+            position = plain.find(following.plain, end)
+            lines.append((piece, plain[end:position]))
         lines.append((pieces[-1], "\n"))
     return lines
 

@@ -306,3 +306,84 @@ async def test_a_renamed_open_conversation_keeps_its_new_title(chat):
         await c.until(lambda: c.app.chat.conversation.title == "new title")
         await c.ask("more")
         assert c.app.chat.store.list()[0].title == "new title"
+
+
+async def test_a_message_picked_while_it_was_generated_stays_picked(chat):
+    async with chat([SLOW]) as c:
+        await c.say("go on")
+        await c.generating()
+        await c.pilot.press("alt+up")
+        picked = c.screen.transcript.picked
+        c.screen.answering.stop()
+        await c.until(lambda: not c.screen.answering.running)
+        assert picked == c.messages[-1].id == c.screen.transcript.picked
+
+
+async def test_a_queued_prompt_that_is_dropped_over_a_draft_is_found_in_the_history(chat):
+    async with chat([SLOW]) as c:
+        await c.say("first")
+        await c.generating()
+        await c.say("second")
+        await c.until(lambda: c.screen.sending.queue)
+        c.screen.prompt.set_draft("a draft")
+        await c.pilot.press("escape")
+        assert not c.screen.sending.queue
+        assert c.screen.prompt.text == "a draft"
+        assert c.screen.prompt.asked[-1] == "second"
+
+
+async def test_an_export_over_a_file_is_refused_and_the_chat_goes_on(chat):
+    async with chat() as c:
+        await c.ask("go")
+        (c.app.chat.root / "out.md").write_text("mine")
+        await c.say("/export md out.md")
+        await c.until(lambda: any("is not overwritten" in str(n.message) for n in c.app._notifications))
+        assert (c.app.chat.root / "out.md").read_text() == "mine"
+        assert c.screen.prompt.asked[-1] == "/export md out.md"
+        assert (await c.ask("again")).text == "Hello."
+
+
+async def test_a_database_that_fails_under_the_sessions_is_told(chat, monkeypatch):
+    async with chat() as c:
+
+        def broken(*_, **__):
+            raise StoreError("disk I/O error")
+
+        for verb in ("list", "load", "delete", "rename"):
+            monkeypatch.setattr(c.app.chat.store, verb, broken)
+        await c.pilot.press("ctrl+b")
+        await c.until(lambda: "no saved conversation" in c.text)
+        assert any("disk I/O error" in str(n.message) for n in c.app._notifications)
+        await c.pilot.press("escape")
+        await c.until(lambda: c.app.screen is c.screen)
+        assert (await c.ask("go")).text == "Hello."
+
+
+async def test_notices_leave_when_the_next_thing_is_sent(chat):
+    async with chat(toasts=True) as c:
+        await c.say("/nonsense")
+        await c.until(lambda: len(c.app._notifications) == 1)
+        c.screen.prompt.clear_draft()
+        await c.ask("go")
+        assert not c.app._notifications
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+async def test_help_is_wrapped_to_its_frame_behind_the_column_of_keys(chat, width):
+    async with chat(size=(width, 36)) as c:
+        await c.pilot.press("f1")
+        await c.until(lambda: "^p" in c.text)
+        static = c.app.screen.query_one("#text")
+        lines = str(static.content).splitlines()
+        assert max(map(len, lines)) <= static.size.width
+        after = lines[next(i for i, line in enumerate(lines) if line.startswith("  ^c")) + 1]
+        assert after.startswith(" " * 14) or width == 120
+
+
+async def test_the_stop_key_stays_in_sight_beside_a_large_context(chat):
+    async with chat([Reply("x", prefill_s=60)], size=(72, 24)) as c:
+        await c.say("word " * 6000)
+        await c.until(lambda: "reading the prompt" in c.text)
+        await c.until(lambda: "· esc stop" in c.text and "context " in c.text)
+        await c.pilot.press("escape")
+        await c.until(lambda: not c.screen.answering.running)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from textual.content import Content
 
@@ -104,6 +104,7 @@ def test_entities_cannot_smuggle_control_characters():
 
 
 @given(st.text(alphabet="ab 日\t", max_size=80), st.integers(8, 30))
+@example("\t\t a", 8)
 def test_wrapped_lines_and_their_glue_are_the_text(text, width):
     lines = wrap(Content(text), width)
     joined = "".join(line.plain + glue for line, glue in lines)

@@ -75,6 +75,18 @@ async def test_a_file_is_completed_attached_and_folded_with_its_size(chat):
         assert "x = 1" in c.app.backend.prompts[-1][-1].content
 
 
+async def test_lines_after_a_completed_name_stay(chat):
+    async with chat([Reply("ok")]) as c:
+        (c.app.chat.root / "ring.py").write_text("x = 1\ny = 2\nz = 3\n")
+        await c.pilot.press(*"see @rin:2-3")
+        await c.until(lambda: c.screen.prompt.popup_open and "ring.py:2-3" in c.text)
+        await c.pilot.press("tab")
+        await c.until(lambda: c.screen.prompt.text == "see @ring.py:2-3 ")
+        await c.pilot.press("enter")
+        await c.until(lambda: len(c.messages) == 2)
+        assert [(a.label, a.text) for a in c.messages[0].attachments] == [("ring.py:2-3", "y = 2\nz = 3")]
+
+
 async def test_a_command_is_completed_and_run_by_enter(chat):
     async with chat() as c:
         await c.pilot.press(*"/hel")

@@ -126,7 +126,9 @@ def test_an_exception_shows_itself_after_the_terminal_is_in_order(program):
     app.type(b"go\r")
     assert app.wait() == 1
     assert app.left_in_order()
-    assert b"a bug in the engine" in bytes(app.output).split(b"\x1b[?1049l")[-1]
+    after = bytes(app.output).split(b"\x1b[?1049l")[-1]
+    assert b"ZeroDivisionError: a bug in the engine" in after
+    assert b"Conversation(" not in after, "the conversation is printed with the local variables"
 
 
 def test_ctrl_c_twice_while_the_prompt_is_read(program):
