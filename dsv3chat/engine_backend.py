@@ -45,7 +45,9 @@ class EngineBackend:
         from engine import Engine  # torch: seconds, and on the thread that called
 
         path = resolve_model(self.model, on_progress, self._cancelled.is_set)
-        engine = Engine.open(path, self.profile, on_progress=on_progress, cancelled=self._cancelled.is_set)
+        engine = Engine.open(
+            path, self.profile, on_progress=on_progress, cancelled=self._cancelled.is_set, needs_text=True
+        )
         with self._lock:
             if self._closed or self._cancelled.is_set():
                 engine.close()

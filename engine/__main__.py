@@ -42,8 +42,8 @@ def _narrate(progress: LoadProgress) -> None:
         print(f"\r\x1b[K{progress.stage}{share}", end="", file=sys.stderr, flush=True)
 
 
-def _open(model: str, profile: Profile) -> Engine:
-    engine = Engine.open(model, profile, on_progress=_narrate)
+def _open(model: str, profile: Profile, needs_text: bool) -> Engine:
+    engine = Engine.open(model, profile, on_progress=_narrate, needs_text=needs_text)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
     for note in engine.info.notes:
@@ -82,7 +82,7 @@ def generate(
     """Answer one message on standard output."""
     params = SamplingParams(max_new_tokens=max_tokens, temperature=temperature, seed=seed, logprobs=logprobs)
     messages = ([Message("system", system)] if system else []) + [Message("user", prompt)]
-    with _open(model, _profile(profile_name, overrides)) as engine:
+    with _open(model, _profile(profile_name, overrides), needs_text=True) as engine:
         generation = engine.submit(messages, params)
         deltas: list[TextDelta] = []
         end: Finished | Failed | None = None
@@ -133,7 +133,7 @@ def score(
 ) -> None:
     """Log-probabilities of the token ids in a JSON file (a list of numbers)."""
     ids = _read_ids(ids_file)
-    with _open(model, _profile(profile_name, overrides)) as engine:
+    with _open(model, _profile(profile_name, overrides), needs_text=False) as engine:
         result = engine.score(ids)
     if as_json:
         click.echo(json.dumps(asdict(result)))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -49,16 +50,28 @@ _NO_SAMPLING = ResolvedSampling(1, 0.0, 0, 1.0, 0.0, 1.0, 0, (), None, True)
 
 
 class Generation:
-    """A running answer. Every method may be called from any thread."""
+    """A running answer. Every method may be called from any thread; each event goes to one reader."""
 
     def __init__(self, job: Job, loop: EngineLoop, prompt_ids: Sequence[int]) -> None:
         self._job = job
         self._loop = loop
         self._ended = False
+        self._reading = Lock()  # held while one waits: nobody waits for an end that another has taken
         self.prompt_ids = tuple(prompt_ids)
 
     def drain(self) -> list[Event]:
-        """Every event since the last call, in order, without blocking; the last of all is Finished or Failed."""
+        """Every event since the last call, in order, without blocking; the last of all is Finished or Failed.
+
+        Nothing while another thread waits: the events go to it.
+        """
+        if not self._reading.acquire(blocking=False):
+            return []
+        try:
+            return self._take()
+        finally:
+            self._reading.release()
+
+    def _take(self) -> list[Event]:
         events: list[Event] = []
         while True:
             try:
@@ -70,14 +83,18 @@ class Generation:
 
     def wait(self, timeout: float | None = None) -> list[Event]:
         """Like drain, but blocks until at least one event is there or `timeout` seconds have passed."""
-        if self._ended:
+        if not self._reading.acquire(timeout=-1 if timeout is None else timeout):
             return []
         try:
+            if self._ended:
+                return []
             first = self._job.outbox.get(timeout=timeout)
+            self._ended |= isinstance(first, Finished | Failed)
+            return [first, *self._take()]
         except Empty:
             return []
-        self._ended |= isinstance(first, Finished | Failed)
-        return [first, *self.drain()]
+        finally:
+            self._reading.release()
 
     def __iter__(self) -> Iterator[Event]:
         """Events as they come, up to and with the last."""
@@ -117,10 +134,12 @@ class Engine:
         *,
         on_progress: Callable[[LoadProgress], None] = lambda progress: None,
         cancelled: Callable[[], bool] = lambda: False,
+        needs_text: bool = False,
     ) -> Self:
         """Load `model` (a folder, a built model's name or a cached hub id) as `profile` says; blocks until it can answer.
 
-        Without a profile: native weights, float32 arithmetic. Raises ModelError, PlacementError, LoadCancelledError.
+        Without a profile: native weights, float32 arithmetic. A checkpoint without a usable tokenizer takes ids only; with
+        `needs_text` it is refused before its weights are read. Raises ModelError, PlacementError, LoadCancelledError.
         """
         profile = profile if profile is not None else Profile()
         on_progress(LoadProgress("reading the checkpoint's index"))
@@ -133,6 +152,8 @@ class Engine:
             sum(placement.bytes_by_tier.values()), _cache_bytes(config, num_blocks, kv_dtype), profile
         )
         tokenizer = _open_tokenizer(checkpoint.path)
+        if needs_text and isinstance(tokenizer, EngineError):
+            raise tokenizer
         threads = profile.threads if profile.threads is not None else _default_threads()
         with _one_torch_thread():
             weights = load(checkpoint, placement, on_progress, cancelled)

@@ -45,6 +45,8 @@ class SamplingParams:
             raise ValueError(
                 f"repetition_penalty = {self.repetition_penalty}: must be above 0 and at most 100"
             )
+        if isinstance(self.stop, str):
+            raise ValueError(f"stop = {self.stop!r}: must be a tuple of strings, such as ({self.stop!r},)")
         if any(not s for s in self.stop):
             raise ValueError("stop: an empty stop string would end every answer at once")
 

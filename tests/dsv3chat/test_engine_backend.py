@@ -21,7 +21,8 @@ class Engine:
         self.opened.append(self)
 
     @classmethod
-    def open(cls, path, profile, *, on_progress, cancelled):
+    def open(cls, path, profile, *, on_progress, cancelled, needs_text):
+        assert needs_text  # a chat without a tokenizer is refused before its weights are read
         while cls.held is not None and not cls.held.wait(0.01):
             if cancelled():
                 raise LoadCancelledError("stopped")

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from engine import (
+    CheckpointError,
     Engine,
     EngineClosedError,
     Failed,
@@ -86,6 +87,34 @@ def test_score_equals_transformers_whole_and_in_chunks(checkpoint, chunk_size, l
     assert list(score.argmax) == expected.argmax(dim=1).tolist()
     picked = expected[range(length - 1), sequence[1:]]
     assert torch.allclose(torch.tensor(score.logprobs), picked, rtol=0, atol=1e-4)
+
+
+def test_two_readers_of_one_generation_share_its_events_and_both_end(engine):
+    generation = engine.submit(ids(20), GREEDY)
+    read: list[list[Any]] = []
+    readers = [threading.Thread(target=lambda: read.append(list(generation)), daemon=True) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(60)
+    assert len(read) == 2
+    assert sum(isinstance(event, Finished) for events in read for event in events) == 1
+    assert len([token for events in read for token in tokens(events)]) == 24
+    assert (list(generation), generation.wait(), generation.drain()) == ([], [], [])
+
+
+def test_a_checkpoint_without_a_tokenizer_is_refused_before_its_weights_are_read_where_text_is_needed(
+    checkpoint,
+):
+    stages: list[str] = []
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
+        Engine.open(checkpoint[0], PROFILE, on_progress=lambda at: stages.append(at.stage), needs_text=True)
+    assert stages == ["reading the checkpoint's index"]
+
+
+def test_a_stop_string_alone_is_refused_and_not_taken_for_its_letters():
+    with pytest.raises(ValueError, match="must be a tuple of strings"):
+        SamplingParams(stop="abc")
 
 
 def test_requests_in_one_batch_answer_as_they_do_alone(engine):
