@@ -20,6 +20,9 @@ import torch
 
 from engine.errors import CheckpointError
 
+_LFS_POINTER = (
+    b"version https://git-lfs"  # a clone without Git LFS has this small text in place of each large file
+)
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "U16": 2, "I16": 2, "U32": 4, "I32": 4, "U64": 8, "I64": 8, "F64": 8,
@@ -49,7 +52,12 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            header_bytes = int.from_bytes(file.read(8), "little")
+            beginning = file.read(8)
+            header_bytes = int.from_bytes(beginning, "little")
+            if beginning == _LFS_POINTER[:8] and file.read(len(_LFS_POINTER) - 8) == _LFS_POINTER[8:]:
+                raise CheckpointError(
+                    f"{path} is a Git LFS pointer in place of the weights; run `git lfs pull` in its folder"
+                )
             if size < 8 or header_bytes > size - 8:
                 raise _damaged(path, f"is cut: {size:,} bytes do not hold its header")
             if header_bytes > _MAX_HEADER_BYTES:

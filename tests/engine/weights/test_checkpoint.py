@@ -176,6 +176,14 @@ def test_a_file_that_is_no_safetensors_is_refused(tmp_path, raw):
         Checkpoint.open(tmp_path)
 
 
+def test_a_git_lfs_pointer_is_told_from_a_cut_file(tmp_path):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
+    (tmp_path / "model.safetensors").write_text(pointer)
+    (tmp_path / "config.json").write_text(json.dumps(random_config()))
+    with pytest.raises(CheckpointError, match=r"is a Git LFS pointer .*git lfs pull"):
+        Checkpoint.open(tmp_path)
+
+
 def test_missing_extra_and_misshapen_tensors_are_named_in_one_error(tmp_path):
     def change(tensors):
         del tensors["model.layers.1.self_attn.o_proj.weight"]
