@@ -51,9 +51,10 @@ def with_overrides(profile: Profile, overrides: Sequence[str], built: Built = BU
         values[key] = _value(where, key, text, built)
         entry_of[key] = where
     changed = fill(profile, values)
-    where = next(
-        (entry_of[key] for key in CAPACITY_KEYS if key in entry_of), str(profile.source or profile.name)
-    )
+    given = [key for key in CAPACITY_KEYS if key in entry_of]
+    where = str(profile.source or profile.name)
+    if given:
+        where = f"{entry_of[given[0]]} (or {PREFIX}{given[0].upper()})"
     check_capacity(changed, lambda message: ProfileError(f"{where}: cache_lens: {message}"))
     return changed
 

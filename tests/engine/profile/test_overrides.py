@@ -56,7 +56,10 @@ def test_a_wrong_entry_is_refused_with_its_text(entry: str, says: list[str]) -> 
 
 
 def test_the_capacity_is_checked_on_the_result_and_not_on_the_way() -> None:
-    with pytest.raises(ProfileError, match=r"^--set 'max_batch_size=8': cache_lens: .*at least 8192"):
+    with pytest.raises(
+        ProfileError,
+        match=r"^--set 'max_batch_size=8' \(or DSV3CHAT_MAX_BATCH_SIZE\): cache_lens: .*at least 8192",
+    ):
         with_overrides(BASE, ["max_batch_size=8"])
     assert with_overrides(BASE, ["max_batch_size=8", "cache_lens=8192"]).max_batch_size == 8
     with pytest.raises(ProfileError, match="at least 4096"):
