@@ -3,6 +3,7 @@ before a command needs them, so that --help and paths answer at once."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -14,18 +15,31 @@ from click.core import ParameterSource
 from dsv3chat import exit_codes
 from dsv3chat.cli_errors import report
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
-        """A reader that left ends it quietly; click itself would exit with 1 here."""
+        """A reader that left ends it quietly; click itself would exit with 1 here. OutputError where nothing can be written."""
+        from dsv3chat.plain_output import OutputError
+
+        if sys.stdout is None:
+            raise OutputError("standard output is closed; for no output take >/dev/null")
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
             _forget_stdout()
             return exit_codes.BROKEN_PIPE
+        except OutputError:
+            _forget_stdout()
+            raise
+        except OSError as error:
+            if error.errno not in _NO_ROOM or error.filename is not None:
+                raise
+            _forget_stdout()
+            raise OutputError(f"standard output cannot be written: {error.strerror}") from error
         return result
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +25,7 @@ from dsv3chat.launch import Launch, plan_launch
 from dsv3chat.mode import can_redraw, choose_mode, is_terminal, terminals
 from dsv3chat.nano import ABOUT, NAME
 from dsv3chat.places import database_path
-from dsv3chat.plain_output import JsonLinesOutput, JsonOutput, Narrator, Output, TextOutput
+from dsv3chat.plain_output import JsonLinesOutput, JsonOutput, Narrator, Output, OutputError, TextOutput
 from dsv3chat.sanitize import clean_line
 from dsv3chat.settings import Settings, load_settings
 from dsv3chat.store import Store, StoreError
@@ -142,6 +143,9 @@ def _plain(flags: Mapping[str, Any], output: Output, narrator: Narrator, one_que
                 raise
             narrator.erase()
             code = interrupts.exit_code or code_of_error
+            if isinstance(error, OutputError):  # there is no other place left to say it
+                narrator.say(str(error))
+                return code
             output.error(str(error), type(error).__name__, code)
             return code
         finally:
@@ -242,9 +246,11 @@ def data_stream() -> Iterator[BinaryIO]:
     except (OSError, ValueError):  # no real descriptors: under a test
         yield sys.stdout.buffer
         return
-    with open(descriptor, "wb") as out:
-        try:
-            yield out
-            out.flush()
-        finally:
-            os.dup2(descriptor, 1)
+    out = io.BufferedWriter(io.FileIO(descriptor, "w"))
+    try:
+        yield out
+        out.flush()
+    finally:
+        os.dup2(descriptor, 1)
+        with suppress(OSError):  # data that could not be written: its write has said so
+            out.close()

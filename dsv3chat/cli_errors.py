@@ -20,12 +20,13 @@ def exit_code_of(error: Exception) -> int | None:
     """The code of an error that is the world's or the user's; None for a fault of this program."""
     from dsv3chat.attachments import AttachmentError
     from dsv3chat.plain_input import InputError
+    from dsv3chat.plain_output import OutputError
     from dsv3chat.settings import SettingsError
     from dsv3chat.store import StoreError
 
     if isinstance(error, LoadCancelledError | click.Abort):
         return exit_codes.INTERRUPTED
-    if isinstance(error, EngineClosedError | GenerationError):
+    if isinstance(error, EngineClosedError | GenerationError | OutputError):
         return exit_codes.FAILED
     expected = (EngineError, AttachmentError, InputError, SettingsError, StoreError, click.ClickException)
     return exit_codes.USAGE if isinstance(error, expected) else None
@@ -42,14 +43,17 @@ def report(error: Exception, machine: bool) -> int:
     if code is None:
         code = exit_codes.INTERNAL
         message = f"internal error: {type(error).__name__}: {message}; {_write_log(error)}"
-    if machine:
-        from dsv3chat.plain_output import JsonOutput
+    from dsv3chat.plain_output import JsonOutput, OutputError
 
-        JsonOutput(sys.stdout.buffer).error(message, type(error).__name__, code)
-    else:
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            click.echo(error.ctx.get_usage(), err=True)
-        click.echo(clean(f"dsv3chat: {message}"), err=True)
+    if machine and not isinstance(error, OutputError):
+        try:
+            JsonOutput(sys.stdout.buffer).error(message, type(error).__name__, code)
+            return code
+        except OutputError as failure:  # both go to standard error
+            message = f"{message}\n  {failure}"
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+    click.echo(clean(f"dsv3chat: {message}"), err=True)
     return code
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dsv3chat.settings import Settings
-from engine import Profile, environment_overrides, find_profile, read_profile, with_overrides
+from engine import Profile, ProfileError, environment_overrides, find_profile, read_profile, with_overrides
 
 DEFAULT_PROFILE = "nano-cpu"
 DEFAULT_MODEL = "nano"
@@ -34,6 +34,9 @@ def plan_launch(
 
     The model of a profile that a flag or the environment chose stands above the settings' model. Raises ProfileError.
     """
+    for flag, value in (("--model", model), ("--profile", profile)):
+        if value is not None and not value.strip():
+            raise ProfileError(f"{flag} is empty; give a name or a path, or leave the flag out")
     settings = Settings() if settings is None else settings
     environ = os.environ if environ is None else environ
     profile_name, profile_origin = _first(

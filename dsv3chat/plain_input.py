@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dsv3chat.file_text import NotTextError, decode
 
 PATIENCE_SECONDS = 2.0
+LIMIT_BYTES = 16 << 20  # at four bytes a token 4 million tokens: no context holds that
 SIGNAL_SECONDS = 0.5  # a signal that comes just before a blocking call is served after this time at most
 WAITING = "waiting for standard input to end; ctrl+c stops. If nothing comes from there: --no-stdin, or </dev/null at the end"
 
@@ -22,7 +23,7 @@ def read_stdin(descriptor: int, say: Callable[[str], None], patience: float = PA
     r"""All of a descriptor as text, \n line ends. After `patience` seconds without its end, says once what it waits for.
 
     No thread and no buffer of Python's own: a signal is served while it waits, and nothing is held at exit.
-    InputError when it is no text or cannot be read.
+    InputError when it is no text, cannot be read, or is longer than any context (reading then ends: it may never).
     """
     data = bytearray()
     deadline: float | None = time.monotonic() + patience
@@ -34,6 +35,11 @@ def read_stdin(descriptor: int, say: Callable[[str], None], patience: float = PA
                 if not part:
                     break
                 data += part
+                if len(data) > LIMIT_BYTES:
+                    raise InputError(
+                        f"standard input holds more than {LIMIT_BYTES >> 20} MiB, which fits into no context; "
+                        "give less, or --no-stdin"
+                    )
             if deadline is not None and time.monotonic() >= deadline:
                 say(WAITING)
                 deadline = None
@@ -42,9 +48,12 @@ def read_stdin(descriptor: int, say: Callable[[str], None], patience: float = PA
             f"standard input cannot be read: {error.strerror}; --no-stdin goes on without it"
         ) from error
     try:
-        return decode(bytes(data))[0]
+        text, encoding = decode(bytes(data))
     except NotTextError as error:
         raise InputError(f"standard input {error}; give text, or --no-stdin") from error
+    if encoding != "UTF-8":
+        say(f"standard input is not UTF-8; it is read as {encoding}")
+    return text
 
 
 def question(prompt: str | None, stdin: str | None) -> str:

@@ -27,9 +27,10 @@ class Narrator:
         self._drawn_at = 0.0
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """One message that stays; the lines after its first are indented, so that a command in it can be copied."""
         self.erase()
-        self._write(f"dsv3chat: {clean_line(text)}\n")
+        lines = [line for line in map(clean_line, text.split("\n")) if line]
+        self._write("dsv3chat: " + "\n  ".join(lines) + "\n")
 
     def progress(self, progress: LoadProgress) -> None:
         """What the loading does; redrawn at most ten times a second."""
@@ -64,8 +65,12 @@ class Narrator:
             sys.stderr.flush()
 
 
+class OutputError(Exception):
+    """Standard output takes no data; the message says why."""
+
+
 class Output(Protocol):
-    """What becomes of an answer. A method that writes raises BrokenPipeError when the reader has left."""
+    """What becomes of an answer. What writes raises BrokenPipeError when the reader has left, OutputError for a full disk."""
 
     def begin(self, facts: Mapping[str, Any]) -> None:
         """The answer begins; `facts` are model, profile and the like."""
@@ -126,18 +131,16 @@ class TextOutput:
             text = clean(text.removesuffix("\r") if self._held else text)
         if text:
             self._last = text[-1]
-            self._out.write(text.encode("utf-8", "replace"))
-            self._out.flush()
+            write_out(self._out, text.encode("utf-8", "replace"))
 
     def end(self, last: Finished | Failed, exit_code: int) -> None:
         """A line end, and on standard error how it ended if not well, and at what speed."""
         if self._held:
             self._held = ""
-            self._out.write(clean("\r").encode())
+            write_out(self._out, clean("\r").encode())
             self._last = ""
         if self._last != "\n":
-            self._out.write(b"\n")
-        self._out.flush()
+            write_out(self._out, b"\n")
         if isinstance(last, Failed):
             self._narrator.say(f"the answer failed: {last.message}")
         elif last.reason == "length":
@@ -240,5 +243,15 @@ class JsonLinesOutput:
 
 def write_json(out: BinaryIO, document: Mapping[str, Any], indent: int | None = 2) -> None:
     """One JSON document and a line end, in ASCII."""
-    out.write((json.dumps(document, indent=indent) + "\n").encode("ascii"))
-    out.flush()
+    write_out(out, (json.dumps(document, indent=indent) + "\n").encode("ascii"))
+
+
+def write_out(out: BinaryIO, data: bytes) -> None:
+    """Write and flush. BrokenPipeError when the reader has left, OutputError for whatever else is in the way."""
+    try:
+        out.write(data)
+        out.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"standard output cannot be written: {error.strerror or error}") from error

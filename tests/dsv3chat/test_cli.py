@@ -108,6 +108,12 @@ def test_full_screen_needs_three_terminals_and_nothing_that_asks_for_lines(
     assert reason in mode.reason
 
 
+@pytest.mark.parametrize("flag", ["model", "profile"])
+def test_an_empty_flag_is_refused_and_not_taken_for_the_default(flag):
+    with pytest.raises(ProfileError, match=f"--{flag} is empty"):
+        plan_launch(**{flag: ""}, environ={})
+
+
 def test_flag_beats_environment_beats_settings_beats_default(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\nmodel: from-profile\n")

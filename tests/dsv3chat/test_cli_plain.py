@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from dsv3chat.plain_output import Narrator
+
 DRIVER = Path(__file__).with_name("plain_driver.py")
 ESCAPES = "a\x1b]52;c;AAAA\x07b\x1b[2Jc\x9bd\r\ne"
 
@@ -100,6 +102,53 @@ def test_binary_standard_input_is_refused(start):
     code, _, err = run(start, {"text": "x"}, "-p", "explain", stdin=b"\x7fELF\0\0")
     assert code == 2
     assert "standard input is binary" in err
+
+
+def test_standard_input_without_end_or_measure_is_refused_instead_of_filling_memory(start):
+    with open("/dev/zero", "rb") as endless:
+        process = start({"text": "x"}, "-p", "explain", stdin=endless)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, b"")
+    assert b"standard input holds more than 16 MiB" in err
+
+
+def test_another_encoding_of_standard_input_is_read_and_said(start):
+    code, _, err = run(start, {"text": "x"}, "-p", "", stdin="naïve".encode("latin-1"))
+    assert (code, prompt_of(err)) == (0, ["naïve"])
+    assert "standard input is not UTF-8; it is read as Latin-1" in err
+
+
+@pytest.mark.parametrize("flags", [["-p", "hi"], ["-p", "hi", "--json"], ["-p", "hi", "--jsonl"], ["paths"]])
+def test_a_full_disk_is_said_and_is_no_fault_of_the_program(start, flags):
+    with open("/dev/full", "wb") as full:
+        process = start({"text": "one two"}, *flags, stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"standard output cannot be written: No space left on device" in err
+    assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("flags", [["--json", "--bogus"], ["paths", "--json", "--bogus"]])
+def test_an_error_that_json_cannot_say_on_a_full_disk_goes_to_stderr(start, flags):
+    with open("/dev/full", "wb") as full:
+        process = start({"text": "x"}, *flags, stdout=full)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert b"--bogus" in err
+    assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("flags", [["-p", "hi"], ["-p", "hi", "--json"], ["paths", "--json"]])
+def test_a_closed_standard_output_is_said(start, flags):
+    process = start({"text": "x"}, *flags, stdout=None, preexec_fn=lambda: os.close(1))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"standard output is closed" in err
+
+
+def test_the_lines_of_a_message_stay_lines_and_stay_clean(capfd):
+    Narrator(redraws=False).say("fetch it with:\n  a command\nand\x1b[2J go on")
+    assert capfd.readouterr().err == "dsv3chat: fetch it with:\n  a command\n  and␛[2J go on\n"
 
 
 def test_a_file_is_attached_from_the_flag_but_not_from_the_pipe(start, tmp_path):
