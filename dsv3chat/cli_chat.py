@@ -207,7 +207,7 @@ def _open_store(resuming: bool) -> Store:
             raise
         folder = tempfile.TemporaryDirectory(prefix="dsv3chat-", ignore_cleanup_errors=True)
         atexit.register(folder.cleanup)
-        store = Store(Path(folder.name) / "conversations.db")
+        store = Store(Path(folder.name) / "conversations.db", lasting=False)
         store.notice = str(error)
         return store
 
@@ -249,8 +249,7 @@ def data_stream() -> Iterator[BinaryIO]:
     out = io.BufferedWriter(io.FileIO(descriptor, "w"))
     try:
         yield out
-        out.flush()
     finally:
         os.dup2(descriptor, 1)
-        with suppress(OSError):  # data that could not be written: its write has said so
+        with suppress(OSError):  # every write flushes, and has said what could not be written
             out.close()
