@@ -40,17 +40,20 @@ class ConversationSummary:
 class Store:
     """Usable from several threads and by several processes at once. `notice` is what a person must be told, or "".
 
+    `lasting` is False for a stand-in that is gone at the end of the program.
+
     WAL with synchronous=FULL: what a method wrote is on the disk when it returns. The file is 0600, its folder 0700.
     """
 
     notice: str
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lasting: bool = True) -> None:
         """Open or create the file. A corrupt one is moved aside, never deleted, and `notice` says where.
 
         StoreError: no permission, no space, locked for longer than BUSY_SECONDS, or written by a newer dsv3chat.
         """
         self.path = path
+        self.lasting = lasting
         self.notice = ""
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None

@@ -39,7 +39,7 @@ class Answering:
         self._on_change = on_change
         self._say = say  # text, "information" | "warning" | "error"
         self._warned = False
-        self._num_dropped = 0
+        self.left_out = 0  # messages of the path that no longer go to the model
 
     @property
     def running(self) -> bool:
@@ -66,7 +66,7 @@ class Answering:
 
     def forget(self) -> None:
         """Another conversation is shown: what was said about the context of the last one is void."""
-        self._warned, self._num_dropped = False, 0
+        self._warned, self.left_out = False, 0
 
     async def answer(self, parent_id: str) -> ChatMessage:
         """Answer the message `parent_id`, the active leaf. Whatever happens, an ended answer is saved and returned."""
@@ -162,8 +162,8 @@ class Answering:
             )  # a long block that still grows must not take the interface's time
 
     def _tell_about(self, prompt: FittedPrompt) -> None:
-        if len(prompt.dropped) > self._num_dropped:
-            self._num_dropped = len(prompt.dropped)
+        before, self.left_out = self.left_out, len(prompt.dropped)
+        if self.left_out > before:
             self._say(
                 f"the context is full: the {len(prompt.dropped)} oldest messages no longer go to the model "
                 "(they stay in the transcript); /compact summarises them",
@@ -179,14 +179,15 @@ class Answering:
         self._warned = prompt.warn
 
     def context_line(self, short: bool = False) -> Content:
-        """`context 9 216/32 768 28%`, or `context 28%`, with a sign from 90 % on."""
+        """`context 9 216/32 768 28%`, or `context 28%`, with a sign from 90 % on, and the messages left out."""
         total = self.session.context_tokens
         used = self.session.used_tokens + (self.turn.num_tokens if self.turn is not None else 0)
         if not total or not used:
             return Content("")
         share = used / total
         figures = "" if short else f"{grouped(used)}/{grouped(total)} "
-        text = f"context {figures}{round(100 * share)}%"
+        dropped = f" · {self.left_out} left out" if self.left_out else ""
+        text = f"context {figures}{round(100 * share)}%{dropped}"
         return (
             Content.styled(f"⚠ {text}", "bold $text-warning") if share >= 0.9 else Content.styled(text, MUTED)
         )

@@ -32,7 +32,7 @@ from dsv3chat.screens.slash import run_line
 from dsv3chat.screens.status_line import queue_line, status_line
 from dsv3chat.screens.welcome import welcome
 from dsv3chat.store import StoreError
-from dsv3chat.widgets.bars import Bar, Header, KeyBar
+from dsv3chat.widgets.bars import Bar, FollowBar, Header, KeyBar
 from dsv3chat.widgets.completion import Completion
 from dsv3chat.widgets.message import Entry, Look
 from dsv3chat.widgets.prompt import Prompt
@@ -104,7 +104,7 @@ class ChatScreen(Screen[None]):
         self.answering = Answering(session, self.transcript, self.refresh_status, self.say)
         self._popup = Completion(id="popup")
         self._header, self._status, self._keys = Header(id="header"), Bar(id="status"), KeyBar(id="keys")
-        self._queued_bar, self._more = Bar(id="queued"), Bar(id="more")
+        self._queued_bar, self._more = Bar(id="queued"), FollowBar(id="more")
         self.sending = Sending(self)
         self.messages = MessageActions(self)
         self.return_to: str | None = (
@@ -152,6 +152,7 @@ class ChatScreen(Screen[None]):
         self.set_interval(SAMPLE_S, self._refresh_gauges)
         self._place_gauges()
         self.show_conversation()
+        self._tell_unanswered()
         self.session.on_unsaved = lambda reason: self.say(f"not saved: {reason}", "error")
         if self.session.store.notice:
             self.say(self.session.store.notice, "warning")
@@ -175,15 +176,20 @@ class ChatScreen(Screen[None]):
         if self.session.conversation.leaf_id is not None and not self.session.used_tokens:
             self._count_context()
 
+    def _tell_unanswered(self) -> None:
+        path = self.session.conversation.path
+        if path and path[-1].role == "user" and not path[-1].is_summary:
+            self.say("the last question has no answer yet; /regenerate answers it")
+
     @work(thread=True, exclusive=True, group="context")
     def _count_context(self) -> None:
         session = self.session
         try:
-            used = session.fitted().prompt_tokens
+            prompt = session.fitted()
         except EngineError:
             return
         if not session.used_tokens:
-            session.used_tokens = used
+            session.used_tokens, self.answering.left_out = prompt.prompt_tokens, len(prompt.dropped)
             self.app.call_from_thread(self.refresh_status)
 
     @on(Transcript.NotLaidOut)
@@ -206,7 +212,8 @@ class ChatScreen(Screen[None]):
             return
         session, info = self.session, self.session.backend.info
         num = len(session.conversation.path)
-        state = f"{num} msg{'s' if num != 1 else ''}" + (" · saved" if session.saved else "")
+        kept = " · not saved" if not session.store.lasting else " · saved" if session.saved else ""
+        state = f"{num} msg{'s' if num != 1 else ''}{kept}"
         model, profile = (info.name, info.profile_name) if info is not None else ("", "")
         self._header.set(model, profile, session.conversation.title, state)
         going_on, width = self.return_to is not None, self._status.size.width
@@ -217,13 +224,7 @@ class ChatScreen(Screen[None]):
 
     def _show_following(self) -> None:
         unseen, follow = self.transcript.unseen, self.transcript.follow
-        self._more.display = not follow
-        if not follow:
-            count = f"↓ {unseen} new line{'s' if unseen != 1 else ''} (end) ↓" if unseen else "↓ end ↓"
-            width = len(count) + 2
-            self._more.styles.width = width
-            self._more.styles.offset = (max(0, self.transcript.size.width - width - 4), 0)
-            self._more.show(Content(count))
+        self._more.show_following(unseen, follow, self.transcript.size.width)
 
     # -- gauges ---------------------------------------------------------------------------------------------------
 
@@ -276,6 +277,7 @@ class ChatScreen(Screen[None]):
         self.answering.forget()
         self.return_to = None
         self.show_conversation()
+        self._tell_unanswered()
         self.prompt.focus()
 
     # -- messages -------------------------------------------------------------------------------------------------

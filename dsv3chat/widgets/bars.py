@@ -60,6 +60,20 @@ class Header(Bar):
         self.show(left, (name.truncate(room, ellipsis=True) if name.cell_length > room else name) + tail)
 
 
+class FollowBar(Bar):
+    """Over the transcript's last row while the reader is not at its end."""
+
+    def show_following(self, unseen: int, follow: bool, width: int) -> None:
+        """`unseen` rows came below; `width` cells has the transcript."""
+        self.display = not follow
+        if not follow:
+            count = f"↓ {unseen} new line{'s' if unseen != 1 else ''} (end) ↓" if unseen else "↓ end ↓"
+            cells = len(count) + 2
+            self.styles.width = cells
+            self.styles.offset = (max(0, width - cells - 4), 0)
+            self.show(Content(count))
+
+
 class KeyBar(Bar):
     """The keys that do something now, as many as fit."""
 

@@ -152,7 +152,9 @@ async def test_turns_that_left_the_context_are_told_and_the_question_is_still_an
             lambda: any("no longer go to the model" in str(n.message) for n in c.app._notifications)
         )
         assert len(c.messages) == 10
-        assert len(c.app.backend.prompts[-1]) < 9
+        left_out = 9 - len(c.app.backend.prompts[-1])
+        assert left_out > 0
+        await c.until(lambda: f"{left_out} left out" in c.text)
 
 
 async def test_a_prompt_near_the_end_of_the_context_warns_in_words(chat):
@@ -387,3 +389,10 @@ async def test_the_stop_key_stays_in_sight_beside_a_large_context(chat):
         await c.until(lambda: "· esc stop" in c.text and "context " in c.text)
         await c.pilot.press("escape")
         await c.until(lambda: not c.screen.answering.running)
+
+
+async def test_the_header_never_calls_saved_what_is_gone_at_the_end(chat):
+    async with chat() as c:
+        c.app.chat.store.lasting = False
+        await c.ask("go")
+        await c.until(lambda: "2 msgs · not saved" in c.text)

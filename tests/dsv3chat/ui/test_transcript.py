@@ -81,6 +81,15 @@ async def test_resuming_shows_the_conversation_and_goes_on_with_it(chat):
         ]
 
 
+async def test_a_question_that_a_crash_left_without_an_answer_says_how_to_get_it(chat):
+    conversation = Conversation()
+    conversation.add_user("the question")
+    async with chat([Reply("at last")], conversation=conversation) as c:
+        assert any("/regenerate" in str(n.message) for n in c.app._notifications)
+        await c.say("/regenerate")
+        await c.until(lambda: len(c.messages) == 2 and c.messages[1].text == "at last")
+
+
 async def test_y_copies_the_markdown_and_c_each_code_block_clean(chat):
     async with chat([Reply(CODE)]) as c:
         await c.ask("go")
