@@ -94,7 +94,7 @@ def generate(
             elif isinstance(event, Finished | Failed):
                 end = event
     if as_json:
-        click.echo(json.dumps(_answer(deltas, end, generation.prompt_ids), ensure_ascii=False))
+        click.echo(json.dumps(_answer(deltas, end, generation.prompt_ids)))
     else:
         click.echo()
     if isinstance(end, Failed):
@@ -173,6 +173,9 @@ def run() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
     except (EngineError, ValueError) as error:
+        if "--json" in sys.argv:
+            failure = {"kind": type(error).__name__, "message": str(error)}
+            print(json.dumps({"error": failure, "exit_code": EXIT_USAGE}))
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
 

@@ -351,3 +351,11 @@ def test_headless_score_refuses_bad_ids_with_exit_2(checkpoint, tmp_path, text, 
 def test_headless_generate_names_an_unknown_model_with_exit_2():
     done = headless("generate", "no-such-model", "-p", "hi")
     assert (done.returncode, "no-such-model" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+def test_an_error_under_json_is_a_json_object_too(tmp_path):
+    command = [sys.executable, "-m", "engine", "generate", str(tmp_path), "-p", "hi", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["kind"] == "ModelNotFoundError"
+    assert json.loads(done.stdout)["exit_code"] == 2
