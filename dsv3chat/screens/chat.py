@@ -93,7 +93,7 @@ class ChatScreen(Screen[None]):
         _key("alt+down", "pick(1)", "", "alt+↓", "pick a message below"),
         _key("f2", "thinking", "thinking", "F2", "show or hide what the model thought"),
         _key("f5", "gauges", "gauges", "F5", "gauges full, as a strip, off"),
-        _key("ctrl+g", "editor", "editor", "^g", "write the input in $VISUAL or $EDITOR"),
+        _key("ctrl+g", "editor", "edit", "^g", "write the input in $VISUAL or $EDITOR"),
     ]
 
     def __init__(self, session: ChatSession) -> None:
@@ -107,9 +107,8 @@ class ChatScreen(Screen[None]):
         self._queued_bar, self._more = Bar(id="queued"), FollowBar(id="more")
         self.sending = Sending(self)
         self.messages = MessageActions(self)
-        self.return_to: str | None = (
-            None  # the leaf that esc restores while a message is edited or branched from
-        )
+        # The leaf that esc restores while a message is edited or branched from.
+        self.return_to: str | None = None
         self.drafting = Drafting(self, Completing(self.prompt, self._popup, session.root))
         monitor = Monitor(session.backend.stats)
         self.gauges = GaugePlace(lambda: monitor.sample(session.lag.percentile_ms()))
@@ -159,6 +158,8 @@ class ChatScreen(Screen[None]):
         info = self.session.backend.info
         if info is not None:
             self.transcript.welcome = welcome(info)
+            for note in info.notes if self.session.conversation.messages else ():
+                self.say(note)  # an empty chat shows the notes itself
 
     def say(self, text: str, severity: str = "information") -> None:
         """A passing notice; foreign text in it is data."""
@@ -223,8 +224,8 @@ class ChatScreen(Screen[None]):
             self._queued_bar.show(*queue_line(self.sending.queue))
 
     def _show_following(self) -> None:
-        unseen, follow = self.transcript.unseen, self.transcript.follow
-        self._more.show_following(unseen, follow, self.transcript.size.width)
+        shown = self.transcript
+        self._more.show_following(shown.unseen, shown.follow, shown.size.width)
 
     # -- gauges ---------------------------------------------------------------------------------------------------
 
@@ -268,8 +269,7 @@ class ChatScreen(Screen[None]):
 
     def new_conversation(self) -> None:
         """Begin anew; what was is saved."""
-        old = self.session.conversation
-        self.open_conversation(Conversation(system=old.system), saved=False)
+        self.open_conversation(Conversation(system=self.session.conversation.system), saved=False)
 
     def open_conversation(self, conversation: Conversation, saved: bool = True) -> None:
         """Show another conversation and go on with it."""

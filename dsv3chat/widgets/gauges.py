@@ -24,18 +24,21 @@ _LINE = "$secondary"  # of the last minute
 
 
 class History:
-    """One value a second for the last minute, per gauge."""
+    """One value a second for the last minute, per gauge; of prefill, which is over in a moment, the last one."""
 
     def __init__(self) -> None:
         self.ram: deque[float | None] = deque(maxlen=HISTORY_SECONDS)
         self.vram: deque[float | None] = deque(maxlen=HISTORY_SECONDS)
         self.decode: deque[float | None] = deque(maxlen=HISTORY_SECONDS)
+        self.last_prefill: float | None = None
 
     def add(self, sample: Sample) -> None:
         memory, stats = sample.memory, sample.stats
         self.ram.append(None if memory is None else _ram_used(memory) / memory.limit_bytes)
         self.vram.append(_vram_share(sample.gpus[0]) if sample.gpus else None)
         self.decode.append(None if stats is None else stats.decode_tokens_per_s)
+        if stats is not None and stats.prefill_tokens_per_s is not None:
+            self.last_prefill = stats.prefill_tokens_per_s
 
 
 def _ram_used(memory: MemoryInfo) -> int:
@@ -130,11 +133,17 @@ def _ram(sample: Sample, history: History, width: int) -> list[Content]:
 def _speed(sample: Sample, history: History, width: int) -> list[Content]:
     stats = sample.stats
     decode = None if stats is None else stats.decode_tokens_per_s
-    prefill = None if stats is None else stats.prefill_tokens_per_s
+    now = None if stats is None else stats.prefill_tokens_per_s
+    over = now is None and history.last_prefill is not None
     return [
         _head("DECODE", f"{rate(decode)} tok/s", width, "bold $text-accent"),
         _trail(history.decode, width),
-        _head("prefill", f"{rate(prefill)} tok/s", width, ""),
+        _head(
+            "last prefill" if over else "prefill",
+            f"{rate(history.last_prefill if over else now)} tok/s",
+            width,
+            "",
+        ),
     ]
 
 

@@ -54,6 +54,15 @@ def test_rail_shows_what_the_engine_and_the_machine_report():
     assert "n/a tok/s" in text  # prefill is unknown, and not 0
 
 
+def test_the_last_prefill_stays_readable_when_it_is_over():
+    history = History()
+    history.add(replace(SAMPLE, stats=replace(STATS, prefill_tokens_per_s=148.0)))
+    history.add(SAMPLE)
+    (line,) = [x for x in rail_content(SAMPLE, history, 31).plain.split("\n") if "prefill" in x]
+    assert line.startswith("last prefill")
+    assert line.endswith("148 tok/s")
+
+
 def test_unknown_is_never_zero():
     text = "\n".join(lines(UNKNOWN))
     assert text.count("n/a") >= 4
