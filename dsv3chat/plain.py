@@ -67,6 +67,11 @@ class PlainChat:
             self.output.warn(
                 f"the prompt takes {prompt.prompt_tokens} of the context's {prompt.context_tokens} tokens"
             )
+        asked = self.params.max_new_tokens
+        if asked is not None and prompt.max_new_tokens < asked:
+            self.output.warn(
+                f"the context leaves room for {prompt.max_new_tokens} tokens of the {asked} asked for"
+            )
         self.output.begin(self._facts(prompt))
         text, thinking, last = self.generate(prompt, self.output.event)
         usage = last.usage

@@ -90,7 +90,7 @@ def generate(
             if isinstance(event, TextDelta):
                 deltas.append(event)
                 if not as_json and event.kind == "answer":
-                    click.echo(event.text, nl=False)
+                    click.echo(_shown(event.text), nl=False)
             elif isinstance(event, Finished | Failed):
                 end = event
     if as_json:
@@ -100,6 +100,13 @@ def generate(
     if isinstance(end, Failed):
         print(f"error: {end.message}", file=sys.stderr)
         sys.exit(EXIT_FAILED)
+
+
+def _shown(text: str) -> str:
+    """A model's text is data: on a terminal it shows no control character but newline and tab."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def _answer(

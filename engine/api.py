@@ -256,6 +256,8 @@ class Engine:
         return self._tokenizer_or_error
 
     def _prompt_ids(self, prompt: Sequence[Message] | Sequence[int]) -> tuple[int, ...]:
+        if isinstance(prompt, str | bytes):
+            raise PromptError('a prompt is messages or token ids, this is text: [Message("user", text)]')
         messages = [part for part in prompt if isinstance(part, Message)]
         if messages and len(messages) == len(prompt):
             return tuple(self._tokenizer.encode_chat(messages))
@@ -266,9 +268,9 @@ class Engine:
     def _checked_ids(self, ids: Sequence[int]) -> tuple[int, ...]:
         size = self._checkpoint.config.vocab_size
         for position, token in enumerate(ids):
-            if not 0 <= token < size:
+            if type(token) is not int or not 0 <= token < size:
                 raise PromptError(
-                    f"token id {token} at position {position}: the model knows ids 0 to {size - 1}"
+                    f"token id {token!r} at position {position}: the model knows whole numbers 0 to {size - 1}"
                 )
         return tuple(ids)
 

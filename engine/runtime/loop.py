@@ -217,9 +217,11 @@ class EngineLoop:
     def _end_all(self, reason: str) -> None:
         with self._gate:
             self._closed_because = reason
-        for job in self._jobs.values():
+        for request_id, job in self._jobs.items():
+            self._scheduler.cancel(request_id)
             job.fail(reason, EngineClosedError.__name__)
         self._jobs.clear()
+        self._take_snapshot()
         while True:
             try:
                 command = self._inbox.get_nowait()

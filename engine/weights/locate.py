@@ -102,7 +102,7 @@ def _find_hub_model(hub_id: str) -> Path:
     snapshot = _snapshot(hub_cache_dir() / f"models--{hub_id.replace('/', '--')}")
     if snapshot is None:
         raise ModelNotFoundError(
-            f"{hub_id} is not in the Hugging Face cache{_near(hub_id)}; {_download(hub_id)}"
+            f"{hub_id} is neither a folder nor in the Hugging Face cache{_near(hub_id)}; {_download(hub_id)}"
         )
     missing = "config.json is missing" if not _has_config(snapshot) else _missing(snapshot)
     if missing:

@@ -224,9 +224,9 @@ def test_what_can_never_fit_is_refused_at_once_with_the_numbers(engine):
     assert engine.stats().num_waiting == 0
 
 
-@pytest.mark.parametrize("prompt", [[], [0, 160], [-1]])
+@pytest.mark.parametrize("prompt", [[], [0, 160], [-1], [1.5], [True], "hello", b"hello"])
 def test_bad_prompts_are_refused(engine, prompt):
-    with pytest.raises(Exception, match=r"empty|token id"):
+    with pytest.raises(Exception, match=r"empty|token id|this is text"):
         engine.submit(prompt, GREEDY)
 
 
@@ -297,6 +297,7 @@ def test_closing_ends_what_runs_with_a_reason(checkpoint):
         end = list(one)[-1]
         assert isinstance(end, Failed)
         assert "closed" in end.message
+    assert (engine.stats().num_running, engine.stats().num_waiting, engine.stats().kv_pages_used) == (0, 0, 0)
     with pytest.raises(EngineClosedError):
         engine.submit(ids(5), GREEDY)
 

@@ -87,7 +87,7 @@ def test_a_hub_id_is_found_in_the_cache(home: Path, monkeypatch: pytest.MonkeyPa
     snapshot = cached(home, "some/Model-1.0")
     assert find_model("some/Model-1.0") == snapshot
     monkeypatch.setenv("HF_HUB_CACHE", str(home / "elsewhere"))
-    assert "not in the Hugging Face cache" in refusal("some/Model-1.0")
+    assert "neither a folder nor in the Hugging Face cache" in refusal("some/Model-1.0")
 
 
 def test_without_refs_the_newest_snapshot_is_taken(home: Path) -> None:
