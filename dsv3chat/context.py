@@ -103,11 +103,6 @@ def compaction_draft(conversation: Conversation) -> Conversation:
     return draft
 
 
-def compact_prompt(conversation: Conversation) -> list[Message]:
-    """The messages that ask the model for the summary of the active path."""
-    return compaction_draft(conversation).prompt()
-
-
 def apply_compaction(conversation: Conversation, summary: str) -> ChatMessage:
     """Begin a new path with the summary, as a question and its answer, and return the answer (the new leaf).
 

@@ -214,7 +214,7 @@ class Engine:
         started = time.monotonic()
         ids = self._checked_ids(ids)
         request = Request(next(self._request_ids), ids, 0, frozenset(), score=True)
-        job = Job(request.request_id, ids, _NO_SAMPLING, None, score=True)
+        job = Job(request.request_id, ids, _NO_SAMPLING, None)
         last = list(self._start(job, request))[-1]
         if isinstance(last, Failed):
             raise EngineError(last.message)

@@ -89,10 +89,6 @@ class Hardware:
     gpus: tuple[Gpu, ...]
     gpu_reason: str  # why a GPU is missing, for a person; "" when every device was read
 
-    @property
-    def memory_limit_source(self) -> str:
-        return self.memory.limit_source
-
 
 def probe(proc: Path = PROC, cgroup: Path = CGROUP) -> Hardware:
     """Everything at once; some milliseconds, more when an NVIDIA driver has to wake up. Never raises."""

@@ -81,12 +81,10 @@ class Job:
         prompt_ids: Sequence[int],
         params: ResolvedSampling,
         text: AnswerText | None,
-        score: bool = False,
     ) -> None:
         self.request_id = request_id
         self.prompt_ids = tuple(prompt_ids)
         self.params = params
-        self.score = score
         self.outbox: SimpleQueue[Event] = SimpleQueue()
         self.clock = Clock()
         self.history = array("q", prompt_ids)  # prompt and output, for the repetition penalty

@@ -97,11 +97,6 @@ class EngineLoop:
         decode, prefill = self._telemetry.rates()
         return replace(self._snapshot, decode_tokens_per_s=decode, prefill_tokens_per_s=prefill)
 
-    @property
-    def closed_because(self) -> str | None:
-        """Why no request is taken any more; None while the engine runs."""
-        return self._closed_because
-
     def _put(self, command: _Command) -> None:
         with self._gate:
             if self._closed_because is not None:

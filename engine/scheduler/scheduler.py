@@ -84,10 +84,6 @@ class Scheduler:
         return self.pool.num_used
 
     @property
-    def num_pages_total(self) -> int:
-        return self.pool.num_blocks
-
-    @property
     def num_pages_reusable(self) -> int:
         """Pages held only for prefix reuse: free to whoever needs them."""
         return self.pool.num_reusable

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsv3chat.context import apply_compaction, compact_prompt, compaction_draft, fit
+from dsv3chat.context import apply_compaction, compaction_draft, fit
 from dsv3chat.conversation import Attachment, Conversation
 from engine import RequestTooLargeError
 
@@ -109,7 +109,7 @@ def test_a_fitted_prompt_fits_and_keeps_the_ends(sizes, last, context, max_new):
 def test_compacting_asks_for_a_summary_and_leaves_the_conversation_as_it_is():
     conversation = a_conversation([(10, 10)], system="sys")
     before = conversation.prompt()
-    asked = compact_prompt(conversation)
+    asked = compaction_draft(conversation).prompt()
     assert asked[:-1] == before
     assert asked[-1].role == "user"
     assert "Summarise" in asked[-1].content
