@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class JsonSchema:
+    """A grammar for the answer: compact JSON (separators `,` and `:`, no other whitespace) that meets `schema`, a JSON
+    Schema as text. Properties come in the schema's order."""
+
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingParams:
     """Every field that is None is "not said": the profile, then the checkpoint's generation_config.json, then the
     built-in value (`engine.runtime.defaults`) decides.
@@ -25,6 +33,7 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     ignore_eos: bool = False
+    grammar: JsonSchema | None = None
 
     def __post_init__(self) -> None:
         """ValueError with the field, the value and the range, for a value outside it."""
