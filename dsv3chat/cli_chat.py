@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import io
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from dsv3chat.interrupts import Interrupts
 from dsv3chat.launch import Launch, plan_launch
 from dsv3chat.mode import can_redraw, choose_mode, is_terminal, terminals
 from dsv3chat.nano import ABOUT, NAME
-from dsv3chat.places import database_path
+from dsv3chat.places import open_store
 from dsv3chat.plain_output import JsonLinesOutput, JsonOutput, Narrator, Output, OutputError, TextOutput
 from dsv3chat.sanitize import clean_line
 from dsv3chat.settings import Settings, load_settings
@@ -177,7 +175,7 @@ def _start(flags: Mapping[str, Any], saved: bool, say: Callable[[str], None]) ->
         )
     except ValueError as error:
         raise click.UsageError(f"{error}") from error
-    store = _open_store(resuming=flags["go_on"] or flags["resume"] is not None) if saved else None
+    store = open_store(resuming=flags["go_on"] or flags["resume"] is not None) if saved else None
     conversation = Conversation(system=flags["system"] or None)
     resumed = False
     if store is not None:
@@ -193,23 +191,6 @@ def _start(flags: Mapping[str, Any], saved: bool, say: Callable[[str], None]) ->
                 conversation.system = flags["system"] or None
     first_start = launch.model == NAME and not (models_dir() / NAME).exists()
     return Start(make_backend(launch), settings, params, conversation, store, resumed, first_start)
-
-
-def _open_store(resuming: bool) -> Store:
-    """The database. Where it cannot be used, one in a folder that is gone at the end: its `notice` says so.
-
-    StoreError when a saved conversation was asked for.
-    """
-    try:
-        return Store(database_path())
-    except StoreError as error:
-        if resuming:
-            raise
-        folder = tempfile.TemporaryDirectory(prefix="dsv3chat-", ignore_cleanup_errors=True)
-        atexit.register(folder.cleanup)
-        store = Store(Path(folder.name) / "conversations.db", lasting=False)
-        store.notice = str(error)
-        return store
 
 
 def _chosen(store: Store, beginning: str | None) -> str | None:
