@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from engine.profile import read_profile as read_profile
     from engine.profile import with_overrides as with_overrides
     from engine.sampling import SamplingParams as SamplingParams
+    from engine.text.tokenizer import Tokenizer as Tokenizer
     from engine.weights.locate import KnownModel as KnownModel
     from engine.weights.locate import find_model as find_model
     from engine.weights.locate import list_models as list_models
@@ -95,6 +96,7 @@ _HOME = {
         "with_overrides",
     ),
     "sampling": ("SamplingParams",),
+    "text.tokenizer": ("Tokenizer",),
     "weights.locate": ("KnownModel", "find_model", "list_models"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
