@@ -20,11 +20,11 @@ def run_review_screen(
     params: SamplingParams,
     root: Path,
 ) -> ReviewOutcome:
-    """Load the model if it is not loaded, review, and stay until the person leaves; `d` opens a chat with the same backend.
+    """Review, and stay until the person leaves; `d` opens a chat with the same backend, which `prepare` gives the review too.
 
-    `prepare` is called on a worker thread after the loading. `params` and `root` (the working folder) are for the chat.
-    Returns when the terminal is as it was: the caller writes files and decides the exit code from the outcome, and closes
-    the backend. Raises EngineError when the model does not load, and whatever `prepare` or the review raised.
+    `params` and `root` (the working folder) are for the chat. Returns when the terminal is as it was: the caller writes
+    its files, decides the exit code from the outcome and closes the backend. Raises what `prepare` or the review raised:
+    EngineError when the model does not load, LoadCancelledError when the loading was stopped.
     """
     store = open_store()
     try:
@@ -33,6 +33,8 @@ def run_review_screen(
         report = app.reviews.finish()
     finally:
         store.close()
-    if app.failure is not None and code != 130:
+    if app.reviews.error is not None and not code:
+        raise app.reviews.error
+    if app.failure is not None:
         raise app.failure
     return ReviewOutcome(report, code)
