@@ -35,6 +35,7 @@ class SourceFile:
     digest: str  # SHA-256 of the bytes
     changed: frozenset[int] | None = None
     hunks: tuple[Hunk, ...] = ()  # of a diff, in order; empty: the whole file
+    partial: bool = False  # only the lines of the hunks are known, all others are "" (a diff without its file)
 
 
 @dataclass(frozen=True, slots=True)
