@@ -131,6 +131,7 @@ class ReviewStarted:
     num_chunks: int
     prompt_tokens: int
     skipped: tuple[Skipped, ...]
+    seconds_left: float | None = None  # from the last review with this model and profile; None: not known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,8 @@ class Report:
     seconds: float = 0.0
     complete: bool = True  # False: a file failed, the budget ran out, or it was stopped
     interrupted: bool = False
+    raw_answers: tuple[tuple[str, int, str], ...] = ()  # (path, first line of the chunk, text): answers that are none
+    notes: tuple[str, ...] = ()  # what a person should know: the engine's last words, a cache that is not used
 
     @property
     def new_findings(self) -> tuple[Finding, ...]:
