@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from engine.errors import EngineClosedError as EngineClosedError
     from engine.errors import EngineError as EngineError
     from engine.errors import GenerationError as GenerationError
+    from engine.errors import GrammarError as GrammarError
     from engine.errors import LoadCancelledError as LoadCancelledError
     from engine.errors import ModelError as ModelError
     from engine.errors import ModelNotFoundError as ModelNotFoundError
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from engine.profile import list_profiles as list_profiles
     from engine.profile import read_profile as read_profile
     from engine.profile import with_overrides as with_overrides
+    from engine.sampling import JsonSchema as JsonSchema
     from engine.sampling import SamplingParams as SamplingParams
     from engine.text.tokenizer import Tokenizer as Tokenizer
     from engine.weights.locate import KnownModel as KnownModel
@@ -60,6 +62,7 @@ _HOME = {
         "EngineClosedError",
         "EngineError",
         "GenerationError",
+        "GrammarError",
         "LoadCancelledError",
         "ModelError",
         "ModelNotFoundError",
@@ -95,7 +98,7 @@ _HOME = {
         "read_profile",
         "with_overrides",
     ),
-    "sampling": ("SamplingParams",),
+    "sampling": ("JsonSchema", "SamplingParams"),
     "text.tokenizer": ("Tokenizer",),
     "weights.locate": ("KnownModel", "find_model", "list_models"),
 }

@@ -16,11 +16,18 @@ from pathlib import Path
 from queue import Empty
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 
-from engine.errors import CheckpointError, EngineError, PlacementError, PromptError, UnsupportedModelError
+from engine.errors import (
+    CheckpointError,
+    EngineError,
+    GrammarError,
+    PlacementError,
+    PromptError,
+    UnsupportedModelError,
+)
 from engine.events import Event, Failed, Finished, LoadProgress, Message, ModelInfo, Score, StepStats
 from engine.hardware import available_memory, probe_cpu
 from engine.kernels.eager import EagerKernels
@@ -33,7 +40,7 @@ from engine.runtime.job import AnswerText, Job
 from engine.runtime.loop import EngineLoop
 from engine.runtime.runner import Runner
 from engine.runtime.sampler import Sampler
-from engine.sampling import ResolvedSampling, SamplingParams
+from engine.sampling import JsonSchema, ResolvedSampling, SamplingParams
 from engine.scheduler.request import Request
 from engine.scheduler.scheduler import Scheduler
 from engine.text.stop import StopFinder
@@ -42,6 +49,9 @@ from engine.weights.checkpoint import Checkpoint
 from engine.weights.loader import load
 from engine.weights.locate import find_model
 from engine.weights.placement import place
+
+if TYPE_CHECKING:
+    from engine.text.grammar import AnswerGrammar, Grammars
 
 PAGE_TOKENS = 16  # tokens per page of the latent cache: what prefix reuse is rounded down to
 
@@ -125,6 +135,8 @@ class Engine:
         self._loop = loop
         self._scheduler = scheduler
         self._request_ids = itertools.count(1)
+        self._grammars: Grammars | None = None
+        self._grammars_lock = Lock()
 
     @classmethod
     def open(
@@ -193,7 +205,8 @@ class Engine:
     ) -> Generation:
         """Begin an answer to `prompt`: messages, which go through the checkpoint's template, or token ids as they are.
 
-        RequestTooLargeError at once when it can never fit; PromptError when the template refuses; EngineClosedError.
+        RequestTooLargeError at once when it can never fit; PromptError when the template refuses; GrammarError for a schema
+        that cannot be a grammar; EngineClosedError. The first grammar reads the vocabulary, up to a second.
         """
         params = params if params is not None else SamplingParams()
         ids = self._prompt_ids(prompt)
@@ -205,9 +218,29 @@ class Engine:
             self.info.context_tokens - len(ids),
         )
         stop_ids = frozenset() if resolved.ignore_eos else frozenset(self._checkpoint.config.eos_token_ids)
-        request = Request(next(self._request_ids), ids, resolved.max_new_tokens, stop_ids)
-        job = Job(request.request_id, ids, resolved, self._answer_text(ids, resolved))
+        text = self._answer_text(ids, resolved)
+        grammar: AnswerGrammar | None = None
+        forced_ids: tuple[int, ...] = ()
+        if params.grammar is not None:
+            grammar, forced_ids = self._begin(params.grammar, text is not None and text.kind == "thinking")
+        job = Job(next(self._request_ids), ids, resolved, text, grammar, forced_ids)
+        request = Request(job.request_id, ids, resolved.max_new_tokens, stop_ids, forced_ids=job.forced_ids)
         return self._start(job, request)
+
+    def _begin(self, schema: JsonSchema, thinking: bool) -> tuple[AnswerGrammar, tuple[int, ...]]:
+        """The grammar of a new answer, and the tokens with which it makes the answer begin."""
+        from engine.text.grammar import Grammars  # llguidance: a chat without a grammar does not load it
+
+        with self._grammars_lock:
+            if self._grammars is None:
+                config, tokenizer = self._checkpoint.config, self._tokenizer
+                num_ids = min(config.vocab_size, tokenizer.num_ids)
+                self._grammars = Grammars(tokenizer, config.eos_token_ids, num_ids)
+        grammar = self._grammars.start(schema, thinking)
+        forced_ids = grammar.begin()
+        if grammar.error:
+            raise GrammarError(f"the JSON Schema cannot be used as a grammar: {grammar.error}")
+        return grammar, forced_ids
 
     def score(self, ids: Sequence[int]) -> Score:
         """Log-probabilities of `ids` under the model; blocks. The generation config and sampling play no part."""

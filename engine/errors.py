@@ -9,7 +9,8 @@ EngineError
 ├── PlacementError             profile and machine do not fit together
 ├── RequestError               one request is refused or fails; the engine goes on
 │   ├── RequestTooLargeError   can never fit: prompt, max tokens, capacity
-│   └── PromptError            the template or the tokenizer cannot take the messages
+│   ├── PromptError            the template or the tokenizer cannot take the messages
+│   └── GrammarError           a schema that cannot be a grammar
 ├── GenerationError            a step failed for one request (logits that are not finite)
 ├── LoadCancelledError         the user stopped the loading
 └── EngineClosedError          the engine is closed or broken
@@ -56,6 +57,10 @@ class RequestTooLargeError(RequestError):
 
 class PromptError(RequestError):
     """The template or the tokenizer cannot take these messages."""
+
+
+class GrammarError(RequestError):
+    """A schema that is none, or that uses what constrained decoding does not know."""
 
 
 class GenerationError(EngineError):

@@ -30,11 +30,20 @@ class LoadProgress:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token's raw log-probability at temperature 1, and the likeliest alternatives."""
+    """A token's raw log-probability at temperature 1 (before penalties), and the likeliest alternatives.
+
+    With a grammar, `logprob` and `top` are still those of the model alone, over all tokens; `masked_logprob` is the
+    chosen token's log-probability among the tokens that the grammar allowed, None without a grammar. `forced`: the
+    grammar left no choice; both are 0.0 then, and `top` is empty, for the model was not asked. So the product of the
+    probabilities of a stretch's choices is exp(sum of its `logprob`), and with `masked_logprob` what it is among the
+    texts that the grammar allows.
+    """
 
     token_id: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+    forced: bool = False
+    masked_logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class JsonSchema:
     """A grammar for the answer: compact JSON (separators `,` and `:`, no other whitespace) that meets `schema`, a JSON
-    Schema as text. Properties come in the schema's order."""
+    Schema as text. Properties come in the schema's order.
+
+    The answer proper is meant: the thinking of a model that thinks first is free. An answer that finishes for the reason
+    "stop" meets the schema; one that was cut ("length", "stop_string", "cancelled") does not.
+    """
 
     schema: str
 

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from engine.events import (
     Event,
@@ -23,10 +24,15 @@ from engine.events import (
     TokenLogprob,
     Usage,
 )
+from engine.runtime.runner import Draw
+from engine.runtime.sampler import forced_logprob
 from engine.sampling import ResolvedSampling
 from engine.text.detokenizer import Detokenizer
 from engine.text.stop import StopFinder
 from engine.text.thinking import ThinkingSplitter
+
+if TYPE_CHECKING:
+    from engine.text.grammar import AnswerGrammar
 
 
 @dataclass(slots=True)
@@ -52,24 +58,25 @@ class AnswerText:
         """(pieces of text that are certain now, whether a stop string was met)."""
         pieces: list[tuple[TextKind, str]] = []
         if self._splitter is not None and self._splitter.switches(token_id):
-            if tail := self._close_part():
+            tail, stopped = self._close_part()
+            if tail:
                 pieces.append((self.kind, tail))
             self.kind = self._splitter.push(token_id)
-            return pieces, False
+            return pieces, stopped
         text, stopped = self._stop.push(self._detokenizer.push([token_id]))
         if text:
             pieces.append((self.kind, text))
         return pieces, stopped
 
-    def _close_part(self) -> str:
-        """What is held back when thinking turns into the answer or the answer ends."""
+    def _close_part(self) -> tuple[str, bool]:
+        """What is held back when thinking turns into the answer or the answer ends, and whether it meets a stop string."""
         text, stopped = self._stop.push(self._detokenizer.flush())
-        return text if stopped else text + self._stop.flush()
+        return (text, True) if stopped else (text + self._stop.flush(), False)
 
-    def flush(self) -> list[tuple[TextKind, str]]:
-        """What is still held back at the end."""
-        tail = self._close_part()
-        return [(self.kind, tail)] if tail else []
+    def flush(self) -> tuple[list[tuple[TextKind, str]], bool]:
+        """What is still held back at the end, and whether it meets a stop string."""
+        tail, stopped = self._close_part()
+        return ([(self.kind, tail)] if tail else []), stopped
 
 
 class Job:
@@ -81,18 +88,25 @@ class Job:
         prompt_ids: Sequence[int],
         params: ResolvedSampling,
         text: AnswerText | None,
+        grammar: AnswerGrammar | None = None,
+        forced_ids: Sequence[int] = (),
     ) -> None:
+        """`forced_ids`: what `grammar` says that the answer begins with. It is given out with the first sampled token."""
         self.request_id = request_id
         self.prompt_ids = tuple(prompt_ids)
         self.params = params
         self.outbox: SimpleQueue[Event] = SimpleQueue()
         self.clock = Clock()
-        self.history = array("q", prompt_ids)  # prompt and output, for the repetition penalty
+        self.grammar = grammar
+        self.forced_ids = tuple(forced_ids)[: params.max_new_tokens]
+        self._is_cut = len(forced_ids) > params.max_new_tokens
+        self.history = array("q", self.prompt_ids + self.forced_ids)  # prompt and output
         self.num_cached = 0
-        self.num_output = 0
+        self.num_output = 0  # tokens given out
         self.score_logprobs: list[float] = []
         self.score_argmax: list[int] = []
         self._text = text
+        self._ahead = self.forced_ids  # in the history, not given out yet
         self._num_thinking = 0
         self._pending_ids: list[int] = []  # tokens whose text is still held back
         self._pending_logprobs: list[TokenLogprob] = []
@@ -104,20 +118,41 @@ class Job:
             self._last_notice = event
             self.outbox.put(event)
 
-    def token(self, token_id: int, logprob: TokenLogprob | None, is_end: bool) -> bool:
-        """Take the next token of the answer; True when a stop string ends the answer here.
+    @property
+    def foregone(self) -> FinishReason | None:
+        """The end of an answer of which the grammar leaves nothing to the model; None: the model has to answer."""
+        if self.grammar is not None and self.grammar.ended and not self._is_cut:
+            return "stop"
+        return "length" if len(self.forced_ids) == self.params.max_new_tokens else None
 
-        `is_end`: the end-of-turn token, which is counted and has no text.
+    def draw(self) -> Draw:
+        """What the sampler needs to know for the next token."""
+        mask = None if self.grammar is None else self.grammar.mask()
+        return Draw(self.params, self.history, len(self.history) - len(self.prompt_ids), mask)
+
+    def tokens(self, ids: Sequence[int], logprob: TokenLogprob | None, ends: bool) -> bool:
+        """Take the next tokens of the answer, of which only the first was sampled; True when a stop string ends it here.
+
+        `ends`: the last one is the end-of-turn token, which is counted and has no text.
         """
         now = time.monotonic()
         if self.clock.first_token is None:
             self.clock.first_token = now
         self.clock.last_token = now
-        self.history.append(token_id)
-        self.num_output += 1
-        self._pending_ids.append(token_id)
-        if logprob is not None:
-            self._pending_logprobs.append(logprob)
+        ahead, self._ahead = self._ahead, ()
+        self.history.extend(ids)
+        given = [*ahead, *ids]
+        for place, token_id in enumerate(given):
+            self.num_output += 1
+            self._pending_ids.append(token_id)
+            if self.params.logprobs is not None:
+                sampled = logprob if place == len(ahead) else None
+                self._pending_logprobs.append(sampled or forced_logprob(token_id))
+            if self._take(token_id, now, ends and place == len(given) - 1):
+                return True
+        return False
+
+    def _take(self, token_id: int, now: float, is_end: bool) -> bool:
         if self._text is None or is_end:
             if self._text is None:
                 self._emit("answer", "", now)
@@ -136,20 +171,23 @@ class Job:
         self._pending_logprobs.clear()
         self.outbox.put(TextDelta(text, len(ids), now, kind, ids, logprobs))
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Give out what is held back; True when a stop string shows in it."""
         now = time.monotonic()
-        for kind, text in self._text.flush() if self._text is not None else []:
+        pieces, stopped = self._text.flush() if self._text is not None else ([], False)
+        for kind, text in pieces:
             self._emit(kind, text, now)
         if self._pending_ids:
             self._emit(self._text.kind if self._text is not None else "answer", "", now)
+        return stopped
 
     def finish(self, reason: FinishReason) -> None:
         """The last event: everything held back, then Finished. After a stop string nothing more is given out."""
         if reason == "stop_string":
             if self._pending_ids:
                 self._emit("answer", "", time.monotonic())
-        else:
-            self._flush()
+        elif self._flush() and reason != "cancelled":
+            reason = "stop_string"
         self.outbox.put(Finished(reason, self.usage()))
 
     def fail(self, message: str, kind: str) -> None:

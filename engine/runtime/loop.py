@@ -14,11 +14,11 @@ from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from engine.errors import EngineClosedError, GenerationError, RequestError
-from engine.events import PrefillProgress, Queued, StepStats
+from engine.events import FinishReason, PrefillProgress, Queued, StepStats
 from engine.runtime.job import Job
-from engine.runtime.runner import Draw, Runner, StepResult
+from engine.runtime.runner import Runner, StepResult
 from engine.runtime.telemetry import Telemetry
-from engine.scheduler.plan import StepPlan
+from engine.scheduler.plan import Chunk, StepPlan
 from engine.scheduler.request import Request
 from engine.scheduler.scheduler import Scheduler
 
@@ -39,6 +39,13 @@ class _Cancel:
 class _Close:
     """The last command."""
 
+
+_REASON: dict[str, FinishReason] = {
+    "stop": "stop",
+    "complete": "stop",
+    "length": "length",
+    "scored": "scored",
+}
 
 _Command: TypeAlias = _Submit | _Cancel | _Close
 
@@ -135,6 +142,10 @@ class EngineLoop:
             self._take_snapshot()
 
     def _admit(self, job: Job, request: Request) -> None:
+        if (reason := job.foregone) is not None:
+            stopped = job.tokens((), None, ends=False)
+            job.finish("stop_string" if stopped else reason)
+            return
         try:
             self._scheduler.add(request)
         except RequestError as error:
@@ -152,12 +163,12 @@ class EngineLoop:
             raise AssertionError(f"{len(self._jobs)} requests and nothing to compute")
         result = self._runner.run(
             plan,
-            self._draws(plan),
+            {c.request_id: self._jobs[c.request_id].draw() for c in plan.chunks if c.samples},
             {c.request_id: self._jobs[c.request_id].prompt_ids for c in plan.chunks if c.scores},
         )
+        decode = sum(len(c.token_ids) for c in plan.chunks if self._decodes(c))
         self._drop_broken(plan, result)
         self._complete(plan, result)
-        decode = sum(1 for c in plan.chunks if c.samples and len(c.token_ids) == 1)
         self._telemetry.record(time.monotonic() - started, plan.num_tokens - decode, decode)
 
     def _announce(self, plan: StepPlan, now: float) -> None:
@@ -166,15 +177,14 @@ class EngineLoop:
             if job.clock.started is None:
                 job.clock.started = now
                 job.num_cached = request.num_cached
-            if len(chunk.token_ids) > 1:
+            if len(chunk.token_ids) > 1 and not self._decodes(chunk):
                 job.notice(PrefillProgress(chunk.start, len(job.history), request.num_cached))
-        for request_id in self._scheduler.requests:
-            if (position := self._scheduler.position(request_id)) is not None:
-                self._jobs[request_id].notice(Queued(position))
+        for position, request_id in enumerate(self._scheduler.waiting_ids):
+            self._jobs[request_id].notice(Queued(position))
 
-    def _draws(self, plan: StepPlan) -> dict[int, Draw]:
-        jobs = (self._jobs[c.request_id] for c in plan.chunks if c.samples)
-        return {job.request_id: Draw(job.params, job.history, job.num_output) for job in jobs}
+    def _decodes(self, chunk: Chunk) -> bool:
+        """Whether the chunk is what the last step added to an answer: one token, or more where a grammar forced some."""
+        return chunk.samples and chunk.start >= len(self._jobs[chunk.request_id].prompt_ids)
 
     def _drop_broken(self, plan: StepPlan, result: StepResult) -> None:
         for chunk in plan.chunks:
@@ -196,18 +206,39 @@ class EngineLoop:
             at = starts[request_id]  # a preempted request begins again at 0
             job.score_logprobs[at:] = logprobs
             job.score_argmax[at:] = argmax
-        for progress in self._scheduler.complete(plan, result.tokens):
+        forced, complete_ids = self._follow_grammars(result)
+        for progress in self._scheduler.complete(plan, result.tokens, forced, complete_ids):
             job = self._jobs[progress.request_id]
+            reason = progress.finish_reason
             stopped = False
-            if progress.token is not None:
-                stopped = job.token(
-                    progress.token, result.logprobs.get(progress.request_id), progress.finish_reason == "stop"
+            if progress.tokens:
+                stopped = job.tokens(
+                    progress.tokens, result.logprobs.get(progress.request_id), ends=reason == "stop"
                 )
-            if stopped and progress.finish_reason is None:
+            if stopped and reason is None:
                 self._scheduler.finish(progress.request_id)
-            if stopped or progress.finish_reason is not None:
+            if stopped or reason is not None:
                 del self._jobs[progress.request_id]
-                job.finish("stop_string" if stopped else progress.finish_reason or "stop")
+                job.finish("stop_string" if stopped else _REASON[reason or "stop"])
+
+    def _follow_grammars(self, result: StepResult) -> tuple[dict[int, tuple[int, ...]], set[int]]:
+        """(the tokens that must follow each sampled one, the requests whose answers are complete with them)."""
+        forced: dict[int, tuple[int, ...]] = {}
+        complete_ids: set[int] = set()
+        for request_id, token in result.tokens.items():
+            grammar = self._jobs[request_id].grammar
+            if grammar is None:
+                continue
+            forced[request_id] = grammar.push(token)
+            if grammar.ended:
+                complete_ids.add(request_id)
+            elif grammar.error:
+                self._scheduler.finish(request_id)
+                self._jobs.pop(request_id).fail(
+                    f"the answer cannot go on in its grammar: {grammar.error}; simplify the schema",
+                    GenerationError.__name__,
+                )
+        return forced, complete_ids
 
     def _end_all(self, reason: str) -> None:
         with self._gate:

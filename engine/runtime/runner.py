@@ -14,7 +14,7 @@ from engine.events import TokenLogprob
 from engine.model.batch import Batch, Segment
 from engine.model.cache import LatentCache
 from engine.model.deepseek_v3 import DeepseekV3
-from engine.runtime.sampler import Sampler
+from engine.runtime.sampler import Mask, Sampler
 from engine.sampling import ResolvedSampling
 from engine.scheduler.plan import Chunk, StepPlan
 
@@ -27,11 +27,15 @@ other busy thread beside them each meeting waits for a time slice, and a token t
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What the sampler needs of one request: how to draw, the tokens so far (prompt and output), the output index."""
+    """What the sampler needs of one request: how to draw, the tokens so far (prompt and output), the output index.
+
+    mask: what the request's grammar allows, None without one.
+    """
 
     params: ResolvedSampling
     history: Sequence[int]
     index: int
+    mask: Mask | None = None
 
 
 @dataclass(slots=True)
@@ -98,6 +102,7 @@ class Runner:
             [draw.params for _, draw in draws],
             [draw.history for _, draw in draws],
             [draw.index for _, draw in draws],
+            [draw.mask for _, draw in draws],
         )
         for (request_id, _), one in zip(draws, sampled, strict=True):
             if not one.finite:

@@ -1,16 +1,19 @@
 """Logits to tokens: penalty, temperature, top-k, top-p, min-p, one draw. Knows no requests, pages or models.
 
-Order, as in the field (transformers): repetition penalty, temperature, top_k, top_p, min_p.
+Order, as in the field (transformers): repetition penalty, a grammar's mask, temperature, top_k, top_p, min_p.
 A draw has no state: its uniform number depends on the seed and the output's index only, so that neither preemption nor
 the other rows of a batch change a text. Logits that differ in their last bits, as those of another batch may, change
 a token only where the number falls between the two results.
 
 Measured on one core of a Zen 3 EPYC, one row of 49152 random logits: greedy 0.1 ms, with repetition penalty over 8192
-tokens 0.2 ms, temperature alone 0.8 ms, top_k 0.4 ms, top_p 2 ms (3.4 ms on logits as flat as a unit normal's).
+tokens 0.2 ms, temperature alone 0.8 ms, top_k 0.4 ms, top_p 2 ms (3.4 ms on logits as flat as a unit normal's). Of a
+grammar's mask the sampler makes ids, 0.02 ms where few are allowed and 0.05 ms where nearly all are (129280 logits: 0.04 and
+0.13 ms); drawing among few is then faster than among all. Log-probabilities add 0.15 ms (129280: 0.6 ms).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -24,6 +27,7 @@ from engine.sampling import ResolvedSampling
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
+Mask: TypeAlias = NDArray[np.bool_]
 
 _SORTED_AT_ONCE = 1024  # weights sorted outright; of more, only those near the edge of the nucleus are
 
@@ -49,40 +53,83 @@ class Sampler:
         params: Sequence[ResolvedSampling],
         histories: Sequence[Sequence[int]],
         indices: Sequence[int],
+        masks: Sequence[Mask | None] | None = None,
     ) -> list[Sampled]:
         """One token for each row of `logits` (R, V), V >= vocab_limit; -inf marks what may not be sampled.
 
         histories: prompt and output ids of each row, for the repetition penalty; an array of int64 is read at once.
         indices: how many tokens each row's output has already, the key of its draw.
+        masks: True for the ids that a row's grammar allows (vocab_limit), None where all are.
         """
         real = logits.detach()[:, : self.vocab_limit].float()  # (R, V')
         best_logits, best_ids = (column.tolist() for column in real.max(dim=1))  # a NaN is the maximum
         sampled = []
         for row, (param, best_logit, best_id) in enumerate(zip(params, best_logits, best_ids, strict=True)):
-            if not np.isfinite(best_logit):
-                sampled.append(Sampled(-1, finite=False))
-                continue
-            penalised = param.repetition_penalty != 1.0
+            mask = None if masks is None else masks[row]
+            allowed = None if mask is None else np.flatnonzero(mask)
+            free = mask is None or bool(mask[best_id])
             token_id: int = best_id
-            if param.temperature > 0.0 or penalised:
+            if not np.isfinite(best_logit):
+                token_id = -1
+            elif allowed is not None and len(allowed) == 1:
+                token_id = int(allowed[0])
+            elif param.temperature > 0.0 or param.repetition_penalty != 1.0 or not free:
                 values = real[row].cpu().numpy()  # shares memory: not written to
-                if penalised:
-                    values = penalise(values, histories[row], param.repetition_penalty)
-                if param.temperature > 0.0:
-                    token_id = draw(values, param, uniform(param.seed, indices[row]))
-                else:
-                    token_id = int(values.argmax())
-            sampled.append(Sampled(token_id, self._logprob(real[row], token_id, param.logprobs)))
+                token_id = choose(values, allowed, param, histories[row], indices[row])
+            if token_id < 0:
+                sampled.append(Sampled(-1, finite=False))
+            else:
+                logprob = None
+                if param.logprobs is not None:
+                    logprob = log_probability(real[row].cpu().numpy(), token_id, allowed, param.logprobs)
+                sampled.append(Sampled(token_id, logprob))
         return sampled
 
-    def _logprob(self, row: torch.Tensor, token_id: int, num_top: int | None) -> TokenLogprob | None:
-        if num_top is None:
-            return None
-        values = row.cpu().numpy().astype(np.float64)
-        logprobs = values - log_sum_exp(values)
-        top = largest(logprobs, min(num_top, len(logprobs)))
-        alternatives = tuple((int(i), float(logprobs[i])) for i in top)
-        return TokenLogprob(token_id, float(logprobs[token_id]), alternatives)
+
+def choose(
+    logits: NDArray[np.float32],
+    allowed: Ints | None,
+    param: ResolvedSampling,
+    history: Sequence[int],
+    index: int,
+) -> int:
+    """The token of one row, out of the ids `allowed` where they are given; -1 where all of these have the logit -inf."""
+    values = logits
+    if param.repetition_penalty != 1.0:
+        values = penalise(values, history, param.repetition_penalty)
+    if allowed is not None:
+        values = values[allowed]
+        if values.max() == -np.inf:
+            return -1
+    place = int(values.argmax())
+    if param.temperature > 0.0:
+        place = draw(values, param, uniform(param.seed, index))
+    return place if allowed is None else int(allowed[place])
+
+
+def log_probability(
+    logits: NDArray[np.float32], token_id: int, allowed: Ints | None, num_top: int
+) -> TokenLogprob:
+    """The token's log-probability over all of `logits`, over the ids `allowed`, and the `num_top` likeliest of all."""
+    if allowed is not None and len(allowed) == 1:
+        return forced_logprob(token_id)
+    best = logits.max()
+    with np.errstate(over="ignore", under="ignore"):
+        weights = np.exp(logits - best)  # in float32, whose exp is ten times as fast; the sums are float64
+    total = float(best) + math.log(weights.sum(dtype=np.float64))
+    chosen = float(logits[token_id])
+    top = largest(logits, min(num_top, len(logits)))
+    alternatives = tuple((int(i), float(logits[i]) - total) for i in top)
+    masked = None
+    if allowed is not None:
+        share = float(weights[allowed].sum(dtype=np.float64))
+        masked = chosen - (float(best) + math.log(share) if share > 1e-20 else log_sum_exp(logits[allowed]))
+    return TokenLogprob(token_id, chosen - total, alternatives, masked_logprob=masked)
+
+
+def forced_logprob(token_id: int) -> TokenLogprob:
+    """Of a token to which there was no alternative: probability 1, and the model was not asked."""
+    return TokenLogprob(token_id, 0.0, forced=True, masked_logprob=0.0)
 
 
 def uniform(seed: int, index: int) -> float:
@@ -91,10 +138,10 @@ def uniform(seed: int, index: int) -> float:
     return int(np.random.Philox(key=key).random_raw() >> 11) * 2.0**-53
 
 
-def log_sum_exp(values: Floats) -> float:
+def log_sum_exp(values: NDArray[np.float32]) -> float:
     """log(sum(exp(values)))."""
-    best = values.max()
-    return float(best + np.log(np.exp(values - best).sum()))
+    best = float(values.max())
+    return best + math.log(np.exp(values.astype(np.float64) - best).sum())
 
 
 def penalise(logits: NDArray[np.float32], history: Sequence[int], penalty: float) -> NDArray[np.float32]:

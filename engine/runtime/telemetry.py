@@ -18,8 +18,8 @@ class _Step:
 class Telemetry:
     """Remembers the steps of the last `window` seconds.
 
-    decode tok/s = sampled tokens of chunks of length one / seconds of the steps that held any; prefill tok/s likewise
-    with the tokens of longer chunks. Both are None when no such step lies in the window.
+    decode tok/s = tokens of answers, sampled or forced by a grammar / seconds of the steps that held any; prefill tok/s
+    likewise with the tokens of prompts. Both are None when no such step lies in the window.
     """
 
     def __init__(self, window: float = 5.0) -> None:

@@ -22,10 +22,11 @@ class Status(Enum):
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A caller fills the first five fields; the rest is the scheduler's and is only read outside of it.
+    """A caller fills the first six fields; the rest is the scheduler's and is only read outside of it.
 
     `score` asks for the log-probabilities of the prompt: every position is computed, nothing is sampled and
-    `max_new_tokens` is 0. `known_ids` is prompt and output as one growing array of int64, whose buffer numpy reads
+    `max_new_tokens` is 0. `forced_ids` is the beginning of the output where it is known from the start, less than all
+    of it: it is computed together with the prompt, without sampling. `known_ids` is prompt and output as one growing array of int64, whose buffer numpy reads
     without a loop.
     """
 
@@ -34,6 +35,7 @@ class Request:
     max_new_tokens: int
     stop_token_ids: frozenset[int]
     score: bool = False
+    forced_ids: tuple[int, ...] = ()
 
     status: Status = field(default=Status.WAITING, init=False)
     known_ids: array[int] = field(init=False, repr=False)  # prompt + output
@@ -46,16 +48,16 @@ class Request:
     admitted_before: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.known_ids = array("q", self.prompt_ids)
+        self.known_ids = array("q", self.prompt_ids + self.forced_ids)
 
     @property
     def num_output(self) -> int:
-        """Tokens sampled so far."""
+        """Output tokens so far, sampled or forced."""
         return len(self.known_ids) - len(self.prompt_ids)
 
     @property
     def output_ids(self) -> tuple[int, ...]:
-        """The tokens sampled so far, a stop token included."""
+        """The output so far, a stop token included."""
         return tuple(self.known_ids[len(self.prompt_ids) :])
 
     @property

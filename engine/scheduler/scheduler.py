@@ -12,24 +12,29 @@ then the next one is the oldest.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from engine.errors import RequestError, RequestTooLargeError
 from engine.scheduler.block_pool import BlockPool, page_key
 from engine.scheduler.plan import Chunk, StepPlan
 from engine.scheduler.request import Request, Status
 
+FinishReason: TypeAlias = Literal["stop", "complete", "length", "scored"]
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a step did for one request. `finish_reason` is set when the request has ended by it."""
+    """What a step did for one request. `finish_reason` is set when the request has ended by it.
+
+    "stop": the last token is a stop token. "complete": nothing can follow the last token, as the caller said.
+    """
 
     request_id: int
-    token: int | None  # the sampled token, a stop token included; None while the prompt is read
-    finish_reason: Literal["stop", "length", "scored"] | None
+    tokens: tuple[int, ...]  # what the output gained, a stop token included; empty while the prompt is read
+    finish_reason: FinishReason | None
 
 
 class Scheduler:
@@ -88,12 +93,10 @@ class Scheduler:
         """Pages held only for prefix reuse: free to whoever needs them."""
         return self.pool.num_reusable
 
-    def position(self, request_id: int) -> int | None:
-        """How many waiting requests stand before this one; None: it does not wait."""
-        for index, request in enumerate(self._waiting):
-            if request.request_id == request_id:
-                return index
-        return None
+    @property
+    def waiting_ids(self) -> tuple[int, ...]:
+        """The requests that wait, in the order in which they will be served."""
+        return tuple(request.request_id for request in self._waiting)
 
     # Verbs
 
@@ -148,9 +151,17 @@ class Scheduler:
             chunks.append(self._chunk(request, length))
         return StepPlan(tuple(chunks), tuple(preempted))
 
-    def complete(self, plan: StepPlan, tokens: Mapping[int, int]) -> list[Progress]:
+    def complete(
+        self,
+        plan: StepPlan,
+        tokens: Mapping[int, int],
+        forced: Mapping[int, Sequence[int]] = MappingProxyType({}),
+        complete_ids: Set[int] = frozenset(),
+    ) -> list[Progress]:
         """The plan was computed; `tokens` maps request id to sampled token, for the chunks that sample.
 
+        `forced`: tokens that follow a sampled one without a choice; they become known at once, and the next step computes
+        them as a longer chunk. `complete_ids`: requests whose output ends with these tokens.
         A request that was cancelled or finished since is passed over. A request that has ended is gone when this
         returns, its pages reusable.
         """
@@ -162,11 +173,16 @@ class Scheduler:
             assert request.num_computed == chunk.start, f"plan of request {chunk.request_id} is out of date"
             request.num_computed = chunk.end
             self._publish(request)
-            token = tokens[chunk.request_id] if chunk.samples else None
-            reason = self._advance(request, token)
+            known = len(request.known_ids)
+            reason: FinishReason | None = None
+            if chunk.samples:
+                gained = (tokens[chunk.request_id], *forced.get(chunk.request_id, ()))
+                reason = self._extend(request, gained, chunk.request_id in complete_ids)
+            elif request.score and request.num_uncomputed == 0:
+                reason = "scored"
+            progress.append(Progress(chunk.request_id, tuple(request.known_ids[known:]), reason))
             if reason is not None:
                 self._retire(request)
-            progress.append(Progress(chunk.request_id, token, reason))
         return progress
 
     def cancel(self, request_id: int) -> bool:
@@ -194,13 +210,15 @@ class Scheduler:
             scores=request.score,
         )
 
-    def _advance(self, request: Request, token: int | None) -> Literal["stop", "length", "scored"] | None:
-        if token is not None:
+    def _extend(self, request: Request, tokens: Sequence[int], complete: bool) -> FinishReason | None:
+        """Add `tokens` to the output, up to the first at which it ends."""
+        for count, token in enumerate(tokens, start=1):
             request.known_ids.append(token)
             if token in request.stop_token_ids:
                 return "stop"
-            return "length" if request.num_output >= request.max_new_tokens else None
-        return "scored" if request.score and request.num_uncomputed == 0 else None
+            if request.num_output >= request.max_new_tokens:
+                return "complete" if complete and count == len(tokens) else "length"
+        return "complete" if complete else None
 
     def _make_room(self, request: Request, length: int, preempted: list[int]) -> bool:
         """Pages for `length` more tokens of a running request; the youngest running ones give theirs up for it.
@@ -269,7 +287,7 @@ class Scheduler:
         request.num_published = len(found)
         request.num_computed = len(found) * self.pool.block_size
         if not request.admitted_before and not request.score:
-            request.num_cached = request.num_computed
+            request.num_cached = min(request.num_computed, len(request.prompt_ids))
             self.prefix_hit_tokens += request.num_cached
             self.prefix_query_tokens += len(request.prompt_ids)
         request.admitted_before = True

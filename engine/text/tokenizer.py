@@ -6,7 +6,7 @@ Only the chat template makes control tokens. What looks like one in a message, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from engine.errors import PromptError
@@ -14,7 +14,7 @@ from engine.events import Message
 from engine.text.detokenizer import Detokenizer, TokenBytes
 from engine.text.template import ChatTemplate
 from engine.text.thinking import ThinkingSplitter
-from engine.text.tokenizer_file import TokenizerFile, read_tokenizer
+from engine.text.tokenizer_file import TokenizerFile, read_tokenizer, without_prefix_space
 
 _THINK_TAGS = (("<think>", "</think>"), ("◁think▷", "◁/think▷"))
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -95,6 +95,20 @@ class Tokenizer:
     def thinking_splitter(self, prompt_ids: Sequence[int]) -> ThinkingSplitter | None:
         """A splitter that starts as the prompt leaves it; None for a model without thinking tags."""
         return None if self.think_ids is None else ThinkingSplitter(*self.think_ids, prompt_ids)
+
+    def continuation_encoder(self) -> Callable[[str], list[int]]:
+        """As `encode_text`, for text that goes on where other text ends: nothing is put before it."""
+        backend = without_prefix_space(self._backend)
+
+        def encode(text: str) -> list[int]:
+            ids: list[int] = backend.encode(text, add_special_tokens=False).ids
+            return ids
+
+        return encode
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that a token stands for inside a text; none for control tokens and gaps."""
+        return self._token_bytes.of(token_id)
 
     def token_text(self, token_id: int) -> str:
         """One token as a person may see it: a control token's name, else its text (U+FFFD for part of a character)."""

@@ -71,6 +71,36 @@ def read_tokenizer(folder: Path) -> TokenizerFile:
         ) from error
 
 
+def without_prefix_space(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """The tokenizer for text in the middle of a text: it puts no space (▁) before it. The same object where none is put."""
+    steps = [json.loads(part.__getstate__()) for part in (backend.pre_tokenizer, backend.normalizer) if part]
+    if not any(map(_puts_space, steps)):
+        return backend
+    data = json.loads(backend.to_str())
+    for part in ("pre_tokenizer", "normalizer"):
+        data[part] = _without_space(data[part])
+    return tokenizers.Tokenizer.from_str(json.dumps(data))
+
+
+def _puts_space(step: Any) -> bool:
+    return bool(_without_space(step) != step)
+
+
+def _without_space(step: Any) -> Any:
+    match step:
+        case {"type": "Sequence", "pretokenizers": list(parts)}:
+            return step | {"pretokenizers": [_without_space(part) for part in parts]}
+        case {"type": "Sequence", "normalizers": list(parts)}:
+            return step | {"normalizers": [_without_space(part) for part in parts]}
+        case {"type": "Prepend"}:
+            return {"type": "Sequence", "normalizers": []}
+        case {"type": "Metaspace"}:
+            return step | {"prepend_scheme": "never"}
+        case {"type": "ByteLevel", "add_prefix_space": True}:
+            return step | {"add_prefix_space": False}
+    return step
+
+
 def _vocab_size(folder: Path) -> int | None:
     path = folder / "config.json"
     size = read_json(path).get("vocab_size") if path.exists() else None

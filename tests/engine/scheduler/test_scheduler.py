@@ -80,7 +80,7 @@ def test_a_decode_is_in_every_step_while_a_long_prompt_is_read():
     for _ in range(19):
         progress = simulation.step()
         assert progress[0].request_id == 0
-        assert progress[0].token is not None
+        assert progress[0].tokens
         assert [len(chunk.token_ids) for chunk in simulation.plans[-1].chunks] == [1, 7]
 
 
@@ -98,9 +98,9 @@ def test_more_decodes_than_the_budget_all_run_and_a_prompt_still_moves():
 def test_the_queue_is_first_come_first_served_and_shows_its_positions():
     simulation = Simulation(max_batch_size=1)
     requests = [simulation.submit([n, 1, 2], 3) for n in range(4)]
-    assert [simulation.scheduler.position(n) for n in range(4)] == [0, 1, 2, 3]
+    assert simulation.scheduler.waiting_ids == (0, 1, 2, 3)
     simulation.step()
-    assert [simulation.scheduler.position(n) for n in range(5)] == [None, 0, 1, 2, None]
+    assert simulation.scheduler.waiting_ids == (1, 2, 3)
     order = []
     while simulation.scheduler.requests:
         order += [item.request_id for item in simulation.step() if item.finish_reason]
@@ -233,8 +233,7 @@ def test_the_youngest_gives_up_its_pages_and_is_the_next_of_the_queue():
     while not simulation.scheduler.num_preemptions:
         simulation.step()
     assert simulation.plans[-1].preempted == (1,)
-    assert simulation.scheduler.position(1) == 0
-    assert simulation.scheduler.position(2) == 1
+    assert simulation.scheduler.waiting_ids == (1, 2)
     simulation.run()
 
 
