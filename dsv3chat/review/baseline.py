@@ -99,9 +99,7 @@ class Baseline:
         """The file's content: sorted, so that equal baselines are equal files."""
         entries = sorted(self.entries.values(), key=lambda e: (e.path, e.rule, e.fingerprint))
         findings = [{"path": e.path, "rule": e.rule, "fingerprint": e.fingerprint} for e in entries]
-        return (
-            json.dumps({"version": _VERSION, "findings": findings}, indent=1, ensure_ascii=True) + "\n"
-        )
+        return json.dumps({"version": _VERSION, "findings": findings}, indent=1, ensure_ascii=True) + "\n"
 
     def write(self, file: Path) -> None:
         """Replace `file` at once: it is the old one or the new one, whatever happens. BaselineError."""

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import engine
@@ -18,11 +17,14 @@ from dsv3chat.nano.build import FINGERPRINT, is_finished
 from dsv3chat.review.general_protocol import GENERAL
 from dsv3chat.review.nano_protocol import NANO
 from dsv3chat.review.protocol import ReviewProtocol
-from engine import EngineError, Profile, Tokenizer
+from engine import EngineError, Message, Profile, Tokenizer
 from engine.paths import models_dir
 
 PROTOCOLS: Mapping[str, ReviewProtocol] = {protocol.name: protocol for protocol in (NANO, GENERAL)}
-_CHARACTERS_PER_TOKEN = 3.0  # of code with line numbers; nano's tokenizer has 2.9 on this program's own sources
+_CHARACTERS_PER_TOKEN = (
+    3.0  # of code with line numbers; nano's tokenizer has 2.9 on this program's own sources
+)
+_TEMPLATE_TOKENS = 5
 _MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
@@ -37,7 +39,8 @@ class ReviewedModel:
     num_parameters: int | None  # None: not known before it is loaded
     metadata: Mapping[str, object]  # config.json's "dsv3chat" object
     count_tokens: Callable[[str], int]  # of bare text
-    exact_tokens: bool  # False: `count_tokens` estimates from characters
+    count_prompt: Callable[[Sequence[Message]], int]  # of what the model's template makes of messages
+    exact_tokens: bool = True  # False: both estimate from characters
 
 
 def choose_protocol(name: str | None, model: ReviewedModel) -> ReviewProtocol:
@@ -57,11 +60,9 @@ def describe_model(model: str, profile: Profile) -> ReviewedModel:
     config = _json(folder / "config.json")
     about = config.get("dsv3chat")
     metadata = about if isinstance(about, dict) else {}
-    if model == NAME:
-        identity = f"{NAME} {VERSION} {FINGERPRINT}"  # every build is the same, whatever its times are
-    else:
-        identity = _folder_identity(folder)
-    count, exact = _counter(folder)
+    built_here = f"{NAME} {VERSION} {FINGERPRINT}"  # every build is the same, whatever its times are
+    identity = built_here if model == NAME else _folder_identity(folder)
+    tokenizer = _tokenizer(folder)
     arithmetic = [profile.precision, profile.compute, profile.kv_precision, profile.group_size]
     placed = [(rule.match, rule.precision, rule.group_size) for rule in profile.rules]
     digest = hashlib.sha256(json.dumps([identity, arithmetic, placed]).encode()).hexdigest()
@@ -72,18 +73,41 @@ def describe_model(model: str, profile: Profile) -> ReviewedModel:
         concurrency=profile.max_batch_size,
         num_parameters=None if unbuilt else _num_parameters(folder),
         metadata=metadata,
-        count_tokens=count,
-        exact_tokens=exact,
+        count_tokens=estimate_tokens if tokenizer is None else _text_counter(tokenizer),
+        count_prompt=estimate_prompt if tokenizer is None else _prompt_counter(tokenizer),
+        exact_tokens=tokenizer is not None,
     )
 
 
-def _counter(folder: Path) -> tuple[Callable[[str], int], bool]:
-    """The checkpoint's tokenizer, and True; where it cannot be used, an estimate from characters, and False."""
+def estimate_tokens(text: str) -> int:
+    """From characters, for a model whose tokenizer is not there."""
+    return round(len(text) / _CHARACTERS_PER_TOKEN)
+
+
+def estimate_prompt(messages: Sequence[Message]) -> int:
+    """As estimate_tokens, with some tokens of template for each message."""
+    return sum(estimate_tokens(message.content) + _TEMPLATE_TOKENS for message in messages)
+
+
+def _tokenizer(folder: Path) -> Tokenizer | None:
     try:
-        tokenizer = Tokenizer.open(folder)
+        return Tokenizer.open(folder)
     except EngineError:
-        return lambda text: round(len(text) / _CHARACTERS_PER_TOKEN), False
-    return lru_cache(maxsize=4096)(lambda text: len(tokenizer.encode_text(text))), True
+        return None  # loading the model says what is wrong with it
+
+
+def _text_counter(tokenizer: Tokenizer) -> Callable[[str], int]:
+    return lambda text: len(tokenizer.encode_text(text))
+
+
+def _prompt_counter(tokenizer: Tokenizer) -> Callable[[Sequence[Message]], int]:
+    def count(messages: Sequence[Message]) -> int:
+        try:
+            return len(tokenizer.encode_chat(messages))
+        except EngineError:  # a template that refuses: the request will say so
+            return estimate_prompt(messages)
+
+    return count
 
 
 def _json(file: Path) -> dict[str, object]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dsv3chat.review.chunks import numbered
 from dsv3chat.review.rules import Rule
 from dsv3chat.review.values import Chunk, Severity
 from dsv3chat.sanitize import clean_line
@@ -59,9 +60,9 @@ class ReviewProtocol:
 
     def user_prompt(self, chunk: Chunk) -> str:
         """The chunk with its path and line numbers; everything in it is data."""
-        code = "\n".join(f"{chunk.start + i}| {line}" for i, line in enumerate(chunk.lines))
+        code = numbered(chunk.lines, chunk.start)
         prompt = f"File: {prompt_path(chunk.path)}\n{self._fenced(code, chunk.language)}"
-        if chunk.removed:
+        if chunk.removed and self.reviews_deletions:
             removed = "\n".join(chunk.removed)
             prompt += f"\nThe change deletes these lines from there:\n{self._fenced(removed, chunk.language)}"
         return prompt

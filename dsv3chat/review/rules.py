@@ -34,7 +34,9 @@ GENERAL_RULES = (
         "Concurrency fault",
         "Threads or tasks can race, deadlock or block each other.",
     ),
-    Rule("error-handling", "error-handling", "Error handling", "An error is swallowed, hidden or mishandled."),
+    Rule(
+        "error-handling", "error-handling", "Error handling", "An error is swallowed, hidden or mishandled."
+    ),
     Rule("performance", "performance", "Performance", "The code does far more work than its result needs."),
 )
 
@@ -137,7 +139,9 @@ NANO_RULES = (
     Rule("unreachable-code", "bug", "Unreachable code", "A statement stands where control never comes."),
     Rule("resource-leak", "resource", "Leaked resource", "Something is opened and never closed."),
     Rule("off-by-one", "bug", "Off by one", "A bound or an index is one too large or too small."),
-    Rule("inverted-condition", "bug", "Inverted condition", "A condition says the opposite of what is meant."),
+    Rule(
+        "inverted-condition", "bug", "Inverted condition", "A condition says the opposite of what is meant."
+    ),
     Rule("wrong-operator", "bug", "Wrong operator", "An operator other than the one that is meant."),
     Rule(
         "missing-fstring-prefix",
