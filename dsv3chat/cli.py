@@ -13,7 +13,8 @@ import click
 from click.core import ParameterSource
 
 from dsv3chat import exit_codes
-from dsv3chat.cli_errors import report
+from dsv3chat.cli_errors import asked_for, report
+from dsv3chat.cli_review import review
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -140,14 +141,16 @@ def models(as_json: bool) -> int:
     return run_models(as_json)
 
 
+dsv3chat.add_command(review)
+
+
 def run(arguments: Sequence[str]) -> int:
     """The program without its exit: returns the exit code, never raises but for a SystemExit of click's own."""
-    machine = any(flag in arguments for flag in ("--json", "--jsonl"))
     try:
         code = dsv3chat.main(args=list(arguments), prog_name="dsv3chat", standalone_mode=False)
         return code if isinstance(code, int) else exit_codes.OK
     except Exception as error:
-        return report(error, machine)
+        return report(error, asked_for(arguments))
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
 

@@ -11,12 +11,31 @@ INTERRUPTED = 130  # ctrl+c; what there is of the answer was written
 BROKEN_PIPE = 141  # whoever read the output left
 TERMINATED = 143
 
+# Of `dsv3chat review`, which has an answer that can be bad news.
+FINDINGS = 1  # findings at or above --fail-on, in a review that is complete
+INCOMPLETE = (
+    3  # a file was not reviewed, the budget ran out, a report could not be written: outranks findings
+)
+
 HELP = """\b
 Exit codes:
     0  done (also when the answer ends at --max-tokens: stderr and JSON say so)
     1  the answer failed; what there is of it was written
     2  the command line, a setting, a profile, a model or a file is wrong
+    3  of `review`, whose --help has its codes: the review is incomplete
    70  a fault of this program; stderr names a log file
   130  interrupted with ctrl+c; what there is of the answer was written
   129, 143  ended by SIGHUP, SIGTERM
   141  whoever read the output left (as in `| head -1`)"""
+
+REVIEW_HELP = """\b
+Exit codes:
+    0  reviewed to the end: no findings, or none at or above --fail-on; also when a diff changes nothing or every file
+       is skipped, which standard error and every report say in words
+    1  findings at or above --fail-on that are neither in the baseline nor suppressed
+    2  the command line, a setting, a profile, a model, a path, a revision, standard input or a baseline is wrong;
+       nothing was reviewed
+    3  incomplete: a file was not reviewed to the end, --budget ran out, or a report could not be written; outranks 1
+   70  a fault of this program; stderr names a log file
+  130  interrupted (ctrl+c, SIGTERM, SIGHUP); the findings so far were written, --resume goes on
+  141  whoever read the output left"""

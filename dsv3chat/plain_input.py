@@ -12,7 +12,7 @@ from dsv3chat.file_text import NotTextError, decode
 PATIENCE_SECONDS = 2.0
 LIMIT_BYTES = 16 << 20  # at four bytes a token 4 million tokens: no context holds that
 SIGNAL_SECONDS = 0.5  # a signal that comes just before a blocking call is served after this time at most
-WAITING = "waiting for standard input to end; ctrl+c stops. If nothing comes from there: --no-stdin, or </dev/null at the end"
+WAITING = "waiting for standard input to end; ctrl+c stops. If nothing comes from there: {}, or </dev/null at the end"
 
 
 class InputError(Exception):
@@ -20,10 +20,27 @@ class InputError(Exception):
 
 
 def read_stdin(descriptor: int, say: Callable[[str], None], patience: float = PATIENCE_SECONDS) -> str:
-    r"""All of a descriptor as text, \n line ends. After `patience` seconds without its end, says once what it waits for.
+    r"""All of a descriptor as text, \n line ends. InputError when it is no text, and as `read_bytes`."""
+    try:
+        text, encoding = decode(read_bytes(descriptor, say, patience))
+    except NotTextError as error:
+        raise InputError(f"standard input {error}; give text, or --no-stdin") from error
+    if encoding != "UTF-8":
+        say(f"standard input is not UTF-8; it is read as {encoding}")
+    return text
 
+
+def read_bytes(
+    descriptor: int,
+    say: Callable[[str], None],
+    patience: float = PATIENCE_SECONDS,
+    otherwise: str = "--no-stdin",
+) -> bytes:
+    """All of a descriptor. After `patience` seconds without its end, says once what it waits for.
+
+    `otherwise` is what a person can do instead, for the messages.
     No thread and no buffer of Python's own: a signal is served while it waits, and nothing is held at exit.
-    InputError when it is no text, cannot be read, or is longer than any context (reading then ends: it may never).
+    InputError when it cannot be read, or is longer than any context (reading then ends: it may never).
     """
     data = bytearray()
     deadline: float | None = time.monotonic() + patience
@@ -37,23 +54,17 @@ def read_stdin(descriptor: int, say: Callable[[str], None], patience: float = PA
                 data += part
                 if len(data) > LIMIT_BYTES:
                     raise InputError(
-                        f"standard input holds more than {LIMIT_BYTES >> 20} MiB, which fits into no context; "
-                        "give less, or --no-stdin"
+                        f"standard input holds more than {LIMIT_BYTES >> 20} MiB, the most that is read; "
+                        f"give less, or {otherwise}"
                     )
             if deadline is not None and time.monotonic() >= deadline:
-                say(WAITING)
+                say(WAITING.format(otherwise))
                 deadline = None
     except OSError as error:
         raise InputError(
-            f"standard input cannot be read: {error.strerror}; --no-stdin goes on without it"
+            f"standard input cannot be read: {error.strerror}; {otherwise} goes on without it"
         ) from error
-    try:
-        text, encoding = decode(bytes(data))
-    except NotTextError as error:
-        raise InputError(f"standard input {error}; give text, or --no-stdin") from error
-    if encoding != "UTF-8":
-        say(f"standard input is not UTF-8; it is read as {encoding}")
-    return text
+    return bytes(data)
 
 
 def question(prompt: str | None, stdin: str | None) -> str:

@@ -43,9 +43,14 @@ class Narrator:
             if progress.total_bytes:
                 parts.append(f"{progress.done_bytes / 1e6:.0f} of {progress.total_bytes / 1e6:.0f} MB")
             parts.append(clean_line(progress.detail))
-            self._write("\r\x1b[K" + " · ".join(p for p in parts if p)[:78])
-            self._drawn, self._drawn_at = True, time.monotonic()
+            self.draw(" · ".join(p for p in parts if p))
+            self._drawn_at = time.monotonic()
         self._stage = stage
+
+    def draw(self, text: str) -> None:
+        """A progress line in place of the last one; for a terminal that can be drawn over."""
+        self._write("\r\x1b[K" + clean_line(text)[:78])
+        self._drawn = True
 
     def thinking(self, text: str) -> None:
         """The model's thinking, when it is to be shown."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from dsv3chat.review.rules import Rule
+from dsv3chat.review.rules import RULES, Rule
 from dsv3chat.review.values import Finding, Report, Severity
 
 TOOL = "dsv3chat review"
@@ -54,9 +54,14 @@ def code_line(text: str) -> str:
 
 
 def statement(finding: Finding) -> str:
-    """Title and message as one line; a title that the message begins with is not said twice. Never empty."""
+    """Title and message as one line, never empty. A title that the message begins with, or that is the rule's, is left out."""
     title, message = one_line(finding.title), one_line(finding.message)
-    if not title or message.startswith(title.rstrip(".")):
+    rule = RULES.get(finding.rule)
+    if (
+        not title
+        or message.startswith(title.rstrip("."))
+        or (message and rule is not None and title == rule.title)
+    ):
         return message or title or finding.rule
     return f"{title.rstrip('.')}: {message}" if message else title
 
@@ -112,3 +117,9 @@ def why_incomplete(report: Report) -> str:
     if report.failed:
         reasons.append(f"{counted(len(report.failed), 'file')} not reviewed to the end")
     return ", ".join(reasons) or "stopped before the end"
+
+
+def computed_per_second(report: Report) -> float | None:
+    """Tokens that the model computed, in and out, over the whole time; None where it computed none."""
+    computed = report.prompt_tokens - report.reused_tokens + report.completion_tokens
+    return computed / report.seconds if computed > 0 and report.seconds > 0 else None

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from dsv3chat.review.formats.document import Document, by_place, fingerprint, tool_version
+from dsv3chat.review.formats.document import (
+    Document,
+    by_place,
+    computed_per_second,
+    fingerprint,
+    tool_version,
+)
 from dsv3chat.review.values import Finding, Report, Skipped
 
 FORMAT, VERSION = "dsv3chat-review", 1
@@ -43,8 +48,11 @@ def report_fields(document: Document) -> dict[str, Any]:
         "unused_suppressions": [
             {"path": path, "line": line, "rule": rule} for path, line, rule in report.unused_suppressions
         ],
+        "raw_answers": [
+            {"path": path, "line": line, "text": text} for path, line, text in report.raw_answers
+        ],
         "usage": usage_fields(report),
-        "warnings": list(document.warnings),
+        "warnings": [*document.warnings, *report.notes],
     }
 
 
@@ -67,8 +75,8 @@ def finding_fields(finding: Finding) -> dict[str, Any]:
 
 
 def usage_fields(report: Report) -> dict[str, Any]:
-    """What the review cost. `tokens_per_s` counts the tokens that were computed, in and out, over the whole time."""
-    computed = report.prompt_tokens - report.reused_tokens + report.completion_tokens
+    """What the review cost."""
+    rate = computed_per_second(report)
     return {
         "chunks": report.num_chunks,
         "cached_chunks": report.cached_chunks,
@@ -76,14 +84,8 @@ def usage_fields(report: Report) -> dict[str, Any]:
         "reused_tokens": report.reused_tokens,
         "completion_tokens": report.completion_tokens,
         "seconds": round(report.seconds, 3),
-        "tokens_per_s": round(computed / report.seconds, 2) if report.seconds and computed else None,
+        "tokens_per_s": None if rate is None else round(rate, 2),
     }
-
-
-def write_error(message: str, kind: str, exit_code: int) -> str:
-    """Instead of a report, when there is none: no consumer can take it for a clean one."""
-    fields: Mapping[str, Any] = {"error": {"kind": kind, "message": message}, "exit_code": exit_code}
-    return json.dumps(fields, indent=2) + "\n"
 
 
 def _places(places: tuple[Skipped, ...]) -> list[dict[str, str]]:

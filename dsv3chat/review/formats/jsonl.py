@@ -1,6 +1,6 @@
 """The review as JSON lines: an event a line while it runs, or all of them at the end. Knows no stream.
 
-Events: start, finding (as it is confirmed), file, progress, and last end (or failed).
+Events: start, finding (as it is confirmed), file, progress, and last end; where there is no report, failed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def event_line(event: ReviewEvent) -> str:
                 files=event.num_files,
                 chunks=event.num_chunks,
                 prompt_tokens=event.prompt_tokens,
+                seconds_left=_seconds(event.seconds_left),
                 skipped=[{"path": skipped.path, "reason": skipped.reason} for skipped in event.skipped],
             )
         case FindingFound():
@@ -43,8 +44,12 @@ def event_line(event: ReviewEvent) -> str:
                 from_cache=event.from_cache,
             )
         case ChunkDone():
-            left = None if event.seconds_left is None else round(event.seconds_left, 1)
-            return _line("progress", done=event.done_chunks, chunks=event.num_chunks, seconds_left=left)
+            return _line(
+                "progress",
+                done=event.done_chunks,
+                chunks=event.num_chunks,
+                seconds_left=_seconds(event.seconds_left),
+            )
         case _:
             return ""
 
@@ -56,10 +61,9 @@ def end_line(document: Document) -> str:
     return _line("end", **fields)
 
 
-def error_line(message: str, kind: str, exit_code: int) -> str:
-    """The last line when there is no report."""
-    return _line("failed", error={"kind": kind, "message": message}, exit_code=exit_code)
-
-
 def _line(event: str, **fields: Any) -> str:
     return json.dumps({"event": event, **fields}) + "\n"
+
+
+def _seconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)

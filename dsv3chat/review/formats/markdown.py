@@ -24,7 +24,8 @@ from dsv3chat.sanitize import clean
 _MARKS = {Severity.CRITICAL: "🟥", Severity.HIGH: "🟥", Severity.MEDIUM: "🟧", Severity.LOW: "🟦"}
 _APART = "\N{ZERO WIDTH SPACE}"
 _LIVE = re.compile(r"@(?=\w)|#(?=\d)|\bGH-(?=\d)|:(?=//)|\bwww(?=\.)", re.IGNORECASE)
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$^=:])")
+_MARKUP = re.compile(r"[\\`*_\[\]~$|]|^(?=[-+=#])")  # the last: a list, a rule or a heading
+_NUMBERED = re.compile(r"^(\d+)(?=[.)])")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SHOWN_FAILURES = 20
 
@@ -70,7 +71,8 @@ def _finding(finding: Finding) -> str:
 def escaped(text: str) -> str:
     """Foreign text as Markdown text: no control characters, no markup, nothing that links or calls anybody."""
     text = _LIVE.sub(lambda match: match.group() + _APART, one_line(clean(text)))
-    text = _MARKUP.sub(r"\\\1", text)
+    text = _MARKUP.sub(lambda match: "\\" + match.group(), text)
+    text = _NUMBERED.sub(r"\1\\", text)
     return "".join(_HTML.get(character, character) for character in text)
 
 

@@ -178,7 +178,10 @@ def _invocation(document: Document) -> dict[str, Any]:
     ]
     if not report.complete:
         notes.insert(0, {"level": "error", "message": {"text": f"incomplete: {why_incomplete(report)}"}})
-    notes += [{"level": "warning", "message": {"text": _message(text)}} for text in document.warnings if text]
+    notes += [
+        {"level": "warning", "message": {"text": _message(text)}}
+        for text in (*document.warnings, *report.notes)
+    ]
     invocation: dict[str, Any] = {
         "executionSuccessful": report.complete,
         "exitCode": document.exit_code,

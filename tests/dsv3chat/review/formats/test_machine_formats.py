@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from dsv3chat.review.formats import FORMATS, format_of_file
+from dsv3chat.review.formats import format_of_file
 from dsv3chat.review.formats.github import write_github
 from dsv3chat.review.formats.gitlab import write_gitlab
 from dsv3chat.review.formats.json_report import write_json_report
@@ -113,6 +113,8 @@ def test_json_has_everything_and_no_control_character():
         dropped={"below confidence": 4},
         unused_suppressions=(("a.py", 3, "bug"),),
         warnings=("a warning",),
+        notes=("the cache is not used",),
+        raw_answers=(("src/b.py", 1, "I think\x1b[2J"),),
     )
     text = write_json_report(found)
     fields = json.loads(text)
@@ -126,7 +128,8 @@ def test_json_has_everything_and_no_control_character():
     assert fields["failed"] == [{"path": "src/b.py", "reason": "the answer was cut at 1024 tokens"}]
     assert fields["skipped"] == [{"path": "data.bin", "reason": "binary"}]
     assert fields["unused_suppressions"] == [{"path": "a.py", "line": 3, "rule": "bug"}]
-    assert fields["warnings"] == ["a warning"]
+    assert fields["warnings"] == ["a warning", "the cache is not used"]
+    assert fields["raw_answers"] == [{"path": "src/b.py", "line": 1, "text": "I think\x1b[2J"}]
     assert fields["usage"]["tokens_per_s"] == (900 - 300 + 60) / 12.0
 
 
@@ -161,14 +164,6 @@ def test_an_event_is_a_line_or_nothing(event, name):
     line = event_line(event)
     assert line.count("\n") == (1 if name else 0)
     assert not name or json.loads(line)["event"] == name
-
-
-@pytest.mark.parametrize("name", [name for name, found in FORMATS.items() if found.error is not None])
-def test_an_error_is_json_that_no_reader_takes_for_a_report(name):
-    fields = json.loads(FORMATS[name].error("no model", "ModelNotFoundError", 2))
-    assert fields["error"] == {"kind": "ModelNotFoundError", "message": "no model"}
-    assert fields["exit_code"] == 2
-    assert not {"findings", "diagnostics", "runs"} & set(fields)
 
 
 @pytest.mark.parametrize(

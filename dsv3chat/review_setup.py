@@ -1,0 +1,168 @@
+"""A review that is ready to run: scope, model, protocol, baseline, and the reports' exit code. Knows no output and no thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import click
+
+from dsv3chat import exit_codes
+from dsv3chat.backend import ChatBackend
+from dsv3chat.launch import Launch, plan_launch
+from dsv3chat.review.baseline import BASELINE_FILE, Baseline
+from dsv3chat.review.cache import ReviewCache
+from dsv3chat.review.formats import Document
+from dsv3chat.review.model import ReviewedModel, choose_protocol, describe_model
+from dsv3chat.review.plan import splitter
+from dsv3chat.review.protocol import ReviewProtocol
+from dsv3chat.review.reviewer import Review
+from dsv3chat.review.scope import BadRevisionError, DiffRequest, open_scope
+from dsv3chat.review.values import Report, Scope, Severity
+from dsv3chat.review_request import Request
+from dsv3chat.settings import Settings
+from engine import LoadProgress
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """`warnings` are what a person was told while it was made."""
+
+    request: Request
+    launch: Launch
+    scope: Scope
+    model: ReviewedModel
+    protocol: ReviewProtocol
+    baseline: Baseline | None
+    baseline_file: Path
+    cache: ReviewCache
+    started_at: float
+    warnings: list[str] = field(default_factory=list)
+
+    def review(
+        self, backend: ChatBackend, on_load: Callable[[LoadProgress], None] = lambda progress: None
+    ) -> Review:
+        """A review of this; it loads the model only when something is left to ask."""
+        return Review(
+            self.scope,
+            backend,
+            self.protocol,
+            self.request.options,
+            model=self.model,
+            split=splitter(self.protocol, self.model, self.request.strategy, self.request.context_tokens),
+            baseline=self.baseline,
+            cache=self.cache,
+            on_load=on_load,
+        )
+
+    def document(self, report: Report) -> Document:
+        """A report with what the command makes of it."""
+        return Document(
+            report,
+            self.protocol.rules,
+            exit_code(report, self.request.fail_on),
+            self.request.threshold,
+            self.started_at,
+            tuple(self.warnings),
+        )
+
+    def settle(self, report: Report) -> Report:
+        """With --update-baseline: write the baseline, in which the findings then are. BaselineError."""
+        if not self.request.update_baseline or not report.complete:
+            return report
+        known = (self.baseline or Baseline()).updated(report, whole_files=not self.scope.is_diff)
+        known.write(self.baseline_file)
+        findings = (
+            replace(found, state="baseline") if found.state == "new" else found for found in report.findings
+        )
+        return replace(report, findings=tuple(findings))
+
+
+def exit_code(report: Report, fail_on: Severity | None) -> int:
+    """An execution error outranks findings: a review that is not complete is never 0 or 1."""
+    if report.interrupted:
+        return exit_codes.INTERRUPTED
+    if not report.complete:
+        return exit_codes.INCOMPLETE
+    failing = fail_on is not None and any(finding.severity >= fail_on for finding in report.new_findings)
+    return exit_codes.FINDINGS if failing else exit_codes.OK
+
+
+def open_setup(request: Request, settings: Settings, diff: bytes, say: Callable[[str], None]) -> Setup:
+    """Reads the scope and looks at the model, loads nothing. `diff` is what standard input held, with --stdin-diff.
+
+    Raises ScopeError, ProfileError, ModelNotFoundError, BaselineError, click.UsageError for an unknown protocol.
+    """
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        say(text)
+
+    launch = plan_launch(request.model, request.profile, request.overrides, settings)
+    model = describe_model(launch.model, launch.profile)
+    protocol = protocol_of(request, model)
+    scope = _scope(request, diff, warn)
+    if request.context_tokens is not None and request.context_tokens > protocol.max_tokens:
+        warn(
+            f"--context-tokens {request.context_tokens}: {protocol.name} is made for at most {protocol.max_tokens}"
+        )
+    baseline_file = request.baseline or scope.root / BASELINE_FILE
+    baseline: Baseline | None = None
+    if baseline_file.exists() or (request.baseline is not None and not request.update_baseline):
+        baseline = Baseline.read(baseline_file)
+        if request.baseline is None:
+            warn(f"{len(baseline)} known findings in {baseline_file} are hidden")
+    cache = ReviewCache()
+    if cache.notice:
+        warn(cache.notice)
+    return Setup(
+        request, launch, scope, model, protocol, baseline, baseline_file, cache, time.time(), warnings
+    )
+
+
+def protocol_of(request: Request, model: ReviewedModel) -> ReviewProtocol:
+    """click.UsageError for a name that there is not."""
+    try:
+        return choose_protocol(request.protocol, model)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _scope(request: Request, diff: bytes, warn: Callable[[str], None]) -> Scope:
+    try:
+        return _open(request, diff)
+    except BadRevisionError:
+        # `--diff src/` gives src/ to --diff; git takes such a word for a path too
+        if request.kind != "diff" or not Path(request.revision).exists():
+            raise
+        warn(f"--diff: {request.revision} is a path and no revision; these are the changes in it")
+        return _open(replace(request, revision="", paths=(request.revision, *request.paths)), diff)
+
+
+def _open(request: Request, diff: bytes) -> Scope:
+    return open_scope(
+        tuple(map(Path, request.paths)),
+        diff=_diff(request, diff),
+        exclude=request.exclude,
+        gitignore=request.gitignore,
+        max_file_bytes=request.max_file_bytes,
+    )
+
+
+def _diff(request: Request, text: bytes) -> DiffRequest | None:
+    match request.kind:
+        case "paths":
+            return None
+        case "diff":
+            return DiffRequest.between(request.revision)
+        case "staged":
+            return DiffRequest.staged()
+        case "uncommitted":
+            return DiffRequest.uncommitted()
+        case "commit":
+            return DiffRequest.commit(request.revision)
+        case "stdin":
+            return DiffRequest.from_text(text)
