@@ -111,7 +111,7 @@ class AnswerGrammar:
 
     def _forced(self) -> tuple[int, ...]:
         forced: list[int] = []
-        while (tokens := self._matcher.compute_ff_tokens()) and max(tokens) < self._num_ids:
+        while tokens := self._matcher.compute_ff_tokens():
             if not self._matcher.consume_tokens(tokens):
                 break
             forced += tokens

@@ -21,12 +21,35 @@ def next_token(tokens: Iterable[int]) -> int:
     return zlib.crc32(array("q", tokens).tobytes()) % VOCABULARY
 
 
-def solo(prompt: Sequence[int], max_new_tokens: int, stop_token_ids: Iterable[int] = ()) -> tuple[int, ...]:
+def forced_after(known: Sequence[int]) -> list[int]:
+    """A grammar: the tokens, none to three of them, that must follow `known`."""
+    number = zlib.crc32(array("q", [*known, 77]).tobytes())
+    return [number >> 8 * place & 7 for place in range(1, 1 + number % 4)]
+
+
+def is_complete(known: Sequence[int]) -> bool:
+    """Whether that grammar lets nothing follow `known`."""
+    return zlib.crc32(array("q", [*known, 78]).tobytes()) % 13 == 0
+
+
+def solo(
+    prompt: Sequence[int], max_new_tokens: int, stop_token_ids: Iterable[int] = (), grammar: bool = False
+) -> tuple[int, ...]:
     """What the model answers without any scheduler."""
     known, stops = list(prompt), set(stop_token_ids)
-    for _ in range(max_new_tokens):
+    end = len(prompt) + max_new_tokens
+    if grammar:
+        known += forced_after(known)[: max_new_tokens - 1]
+    while len(known) < end:
         known.append(next_token(known))
+        forced = forced_after(known) if grammar else []
         if known[-1] in stops:
+            break
+        for token in forced[: end - len(known)]:
+            known.append(token)
+            if token in stops:
+                return tuple(known[len(prompt) :])
+        if grammar and is_complete(known):
             break
     return tuple(known[len(prompt) :])
 
@@ -46,17 +69,27 @@ class Simulation:
         )
         self.slots: list[int | None] = [None] * (num_blocks * block_size)
         self.requests: dict[int, Request] = {}
+        self.grammars: set[int] = set()  # requests whose output a grammar shapes
         self.reasons: dict[int, str] = {}
         self.scores: dict[int, list[int]] = {}
         self.plans: list[StepPlan] = []
 
     def submit(
-        self, prompt: Sequence[int], max_new_tokens: int = 8, stops: Iterable[int] = (), score: bool = False
+        self,
+        prompt: Sequence[int],
+        max_new_tokens: int = 8,
+        stops: Iterable[int] = (),
+        score: bool = False,
+        grammar: bool = False,
     ) -> Request:
+        forced = forced_after(prompt)[: max_new_tokens - 1] if grammar else []
+        num_new = 0 if score else max_new_tokens
         request = Request(
-            len(self.requests), tuple(prompt), 0 if score else max_new_tokens, frozenset(stops), score
+            len(self.requests), tuple(prompt), num_new, frozenset(stops), score, forced_ids=tuple(forced)
         )
         self.scheduler.add(request)
+        if grammar:
+            self.grammars.add(request.request_id)
         self.requests[request.request_id] = request
         return request
 
@@ -73,17 +106,25 @@ class Simulation:
                 page = chunk.block_ids[position // scheduler.pool.block_size]
                 assert scheduler.pool.num_holders(page) == 1, "a shared page is written"
                 self.slots[self.slot(chunk.block_ids, position)] = token
-        tokens = {}
+        tokens, forced, complete = {}, {}, set()
         for chunk in plan.chunks:
             read = [self.slots[self.slot(chunk.block_ids, position)] for position in range(chunk.end)]
             if chunk.samples:
                 tokens[chunk.request_id] = next_token(read)
+                if chunk.request_id in self.grammars:
+                    whole = [*read, tokens[chunk.request_id]]
+                    forced[chunk.request_id] = forced_after(whole)
+                    if is_complete(whole + forced[chunk.request_id]):
+                        complete.add(chunk.request_id)
             if chunk.scores:
                 kept = self.scores.get(chunk.request_id, [])[: chunk.start]
                 kept += [next_token(read[: position + 1]) for position in range(chunk.start, chunk.end)]
                 self.scores[chunk.request_id] = kept
-        progress = scheduler.complete(plan, tokens)
+        before = {request_id: len(request.known_ids) for request_id, request in scheduler.requests.items()}
+        progress = scheduler.complete(plan, tokens, forced, complete)
         for item in progress:
+            known = self.requests[item.request_id].known_ids
+            assert item.tokens == tuple(known[before[item.request_id] :])
             if item.finish_reason is not None:
                 self.reasons[item.request_id] = item.finish_reason
         self.check()

@@ -201,6 +201,54 @@ def test_a_request_that_is_cancelled_during_a_step_is_passed_over_when_the_step_
     assert simulation.requests[0].output_ids == ()
 
 
+def one_step(scheduler, tokens, forced, complete=frozenset()):
+    return scheduler.complete(scheduler.schedule(), tokens, forced, complete)[0]
+
+
+def test_forced_tokens_become_known_at_once_and_are_the_next_steps_chunk():
+    scheduler = Simulation().scheduler
+    scheduler.add(Request(0, (1, 2, 3), 20, frozenset(), forced_ids=(4, 5)))
+    plan = scheduler.schedule()
+    assert plan.chunks[0].token_ids == (1, 2, 3, 4, 5)  # with the prompt, without sampling
+    assert scheduler.complete(plan, {0: 6}, {0: (7, 8)})[0].tokens == (6, 7, 8)
+    plan = scheduler.schedule()
+    assert (plan.chunks[0].token_ids, plan.chunks[0].start, plan.chunks[0].samples) == ((6, 7, 8), 5, True)
+    assert scheduler.requests[0].output_ids == (4, 5, 6, 7, 8)
+
+
+@pytest.mark.parametrize(
+    ("max_new_tokens", "stops", "complete", "gained", "reason"),
+    [
+        (9, (), set(), (6, 7, 8), None),
+        (9, (), {0}, (6, 7, 8), "complete"),
+        (3, (), {0}, (6, 7, 8), "complete"),  # the last token that was allowed completes the answer
+        (3, (), set(), (6, 7, 8), "length"),
+        (2, (), {0}, (6, 7), "length"),  # cut: what would have completed it is missing
+        (9, (7,), {0}, (6, 7), "stop"),
+        (1, (6,), set(), (6,), "stop"),
+    ],
+)
+def test_an_answer_ends_at_the_first_of_its_new_tokens_that_ends_it(
+    max_new_tokens, stops, complete, gained, reason
+):
+    scheduler = Simulation().scheduler
+    scheduler.add(Request(0, (1, 2, 3), max_new_tokens, frozenset(stops)))
+    progress = one_step(scheduler, {0: 6}, {0: (7, 8)}, complete)
+    assert (progress.tokens, progress.finish_reason) == (gained, reason)
+    assert (0 in scheduler.requests) is (reason is None)
+
+
+def test_a_forced_beginning_that_was_computed_before_counts_as_output_and_not_as_cached_prompt():
+    simulation = Simulation(block_size=2)
+    for _ in range(2):
+        request = Request(len(simulation.requests), (1, 2, 3, 4), 4, frozenset(), forced_ids=(5, 6, 7))
+        simulation.scheduler.add(request)
+        simulation.requests[request.request_id] = request
+        simulation.run()
+    assert request.num_cached == simulation.scheduler.prefix_hit_tokens == 4
+    assert len(simulation.plans[-1].chunks[0].token_ids) == 1
+
+
 def test_finish_keeps_the_pages_for_the_next_turn():
     simulation = Simulation(64, 4, chunk_size=64)
     request = simulation.submit([1] * 12, 20)

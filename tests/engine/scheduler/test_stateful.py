@@ -21,12 +21,12 @@ class Sessions(RuleBasedStateMachine):
         self.simulation = Simulation(num_blocks, block_size, max_batch_size, chunk_size)
         self.cut: set[int] = set()
 
-    def submit_or_refuse(self, prompt, max_new_tokens, score=False):
+    def submit_or_refuse(self, prompt, max_new_tokens, score=False, grammar=False):
         pool = self.simulation.scheduler.pool
         fits = len(prompt) + (0 if score else max_new_tokens) <= pool.num_blocks * pool.block_size
         before = dict(self.simulation.scheduler.requests)
         try:
-            self.simulation.submit(prompt, max_new_tokens, stops={0}, score=score)
+            self.simulation.submit(prompt, max_new_tokens, stops={0}, score=score, grammar=grammar)
             assert fits
         except RequestTooLargeError:
             assert not fits
@@ -36,10 +36,11 @@ class Sessions(RuleBasedStateMachine):
         shared=st.integers(0, 5),
         own=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6),
         max_new_tokens=st.integers(1, 20),
-        score=st.booleans(),
+        kind=st.sampled_from(["plain", "score", "grammar"]),
     )
-    def submit(self, shared, own, max_new_tokens, score):
-        self.submit_or_refuse([1, 2, 3, 4, 5][:shared] * 4 + own, max_new_tokens, score)
+    def submit(self, shared, own, max_new_tokens, kind):
+        prompt = [1, 2, 3, 4, 5][:shared] * 4 + own
+        self.submit_or_refuse(prompt, max_new_tokens, score=kind == "score", grammar=kind == "grammar")
 
     @precondition(lambda self: self.simulation.requests)
     @rule(data=st.data(), more=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=4))
@@ -77,7 +78,8 @@ class Sessions(RuleBasedStateMachine):
         self.simulation.run()
         assert self.simulation.scheduler.num_pages_used == 0
         for request in self.simulation.requests.values():
-            whole = solo(request.prompt_ids, request.max_new_tokens, {0})
+            grammar = request.request_id in self.simulation.grammars
+            whole = solo(request.prompt_ids, request.max_new_tokens, {0}, grammar)
             cut = request.request_id in self.cut
             if request.score and not cut:
                 ids = request.prompt_ids
