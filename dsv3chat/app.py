@@ -1,4 +1,4 @@
-"""The Textual app: theme, global keys, loading, then the chat. Knows the backend by its protocol only."""
+"""The Textual app: theme, global keys, loading, then the chat, or a review. Knows the backend by its protocol only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from dsv3chat.commands import COMMANDS
 from dsv3chat.conversation import Conversation
 from dsv3chat.sanitize import clean
 from dsv3chat.screens.chat import ChatScreen
+from dsv3chat.screens.help import bindings_of
 from dsv3chat.screens.loading import LoadingScreen
+from dsv3chat.screens.review import ReviewScreen
+from dsv3chat.screens.review_job import Prepare
+from dsv3chat.screens.reviews import Reviews
 from dsv3chat.screens.session import ChatSession
 from dsv3chat.settings import Settings, SettingsError, save_setting
 from dsv3chat.store import Store
@@ -38,7 +42,10 @@ def _take_exception(task: asyncio.Task[ModelInfo]) -> None:
 
 
 class ChatApp(App[None]):
-    """Opens with the loading screen, goes on with the chat. `failure` says why it ended, if it did not by choice."""
+    """Opens with the loading screen, goes on with the chat; with `review` it opens with that instead.
+
+    `failure` says why it ended, if it did not by choice.
+    """
 
     ENABLE_COMMAND_PALETTE = True
     CSS = """
@@ -78,6 +85,7 @@ class ChatApp(App[None]):
         params: SamplingParams,
         root: Path,
         saved: bool = False,
+        review: Prepare | None = None,
     ) -> None:
         super().__init__()
         self.backend = backend
@@ -86,6 +94,8 @@ class ChatApp(App[None]):
         self.chat = ChatSession(
             backend, store, conversation, params, root, saved=saved or bool(conversation.messages)
         )
+        self._review = review
+        self.reviews = Reviews(self, alone=review is not None)
         self._left_cleanly = False
         for theme in THEMES:
             self.register_theme(theme)
@@ -95,17 +105,19 @@ class ChatApp(App[None]):
     # -- loading --------------------------------------------------------------------------------------------------
 
     def on_mount(self) -> None:
-        """Load the model, then chat."""
+        """Load the model, then chat; a review loads it itself."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self.use_theme(self.settings.theme)
-        if self.backend.info is not None:
+        if self._review is not None:
+            self.reviews.open(self._review)
+        elif self.backend.info is not None:
             self.push_screen(ChatScreen(self.chat))
         else:
             self.push_screen(LoadingScreen())
-            self._load()
+            self.load()
 
     @work(exclusive=True, group="load")
-    async def _load(self) -> None:
+    async def load(self) -> None:
         """Load on a thread; the latest progress is shown ten times a second."""
         latest: list[LoadProgress] = []
 
@@ -134,9 +146,9 @@ class ChatApp(App[None]):
     # -- keys and commands ----------------------------------------------------------------------------------------
 
     def action_interrupt(self) -> None:
-        """ctrl+c: stops the loading; in the chat see ChatScreen.interrupt; closes any other screen."""
+        """ctrl+c: stops the loading; in chat and review see their `interrupt`; closes any other screen."""
         screen = self.screen
-        if isinstance(screen, ChatScreen):
+        if isinstance(screen, ChatScreen | ReviewScreen):
             screen.interrupt()
         elif isinstance(screen, LoadingScreen):
             self.backend.cancel_load()
@@ -146,11 +158,19 @@ class ChatApp(App[None]):
     async def action_quit(self) -> None:
         """Leave; a running answer is stopped and saved, a running load is stopped."""
         self.backend.cancel_load()
+        self.reviews.stop()
         self.exit()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: our commands, and nothing that does not exist here."""
-        chat = next((s for s in self.screen_stack if isinstance(s, ChatScreen)), None)
+        if isinstance(screen, ReviewScreen):
+            for binding in bindings_of(ReviewScreen, {}):
+                what = binding.tooltip or binding.description
+                yield SystemCommand(
+                    binding.description.capitalize(), what, partial(screen.run_action, binding.action)
+                )
+            return
+        chat = self.reviews.chat
         if chat is None:
             return
         for command in COMMANDS:
@@ -158,6 +178,7 @@ class ChatApp(App[None]):
                 yield SystemCommand(
                     f"/{command.name}", command.help, partial(chat.run_command, f"/{command.name}")
                 )
+        yield SystemCommand("Review", "review changes, a file or a folder (F3)", chat.action_review)
         yield SystemCommand("Thinking", "show or hide what the model thought (F2)", chat.action_thinking)
         yield SystemCommand("Gauges", "full, strip, off (F5)", chat.action_gauges)
         yield SystemCommand("Search history", "find what you asked before (^r)", chat.search_history)
@@ -219,6 +240,7 @@ class ChatApp(App[None]):
         with guarded(self.end, lambda: self._left_cleanly):
             self.run()
             self._left_cleanly = True
+        self.reviews.stop()
         if self._exception is not None:
             raise self._exception
         return self.return_code or 0

@@ -26,6 +26,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("export", "[md|json] [FILE]", "write the conversation to a file"),
     Command("copy", "", "copy the last answer"),
     Command("regenerate", "", "answer the last question again; both answers are kept"),
+    Command("review", "[PATH...|--diff REV]", "review code; without PATH, pick what"),
     Command("theme", "[NAME]", "change the colours"),
     Command("quit", "", "leave"),
 )

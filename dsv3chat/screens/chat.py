@@ -25,6 +25,7 @@ from dsv3chat.screens.drafting import Drafting
 from dsv3chat.screens.gauge_place import SAMPLE_S, GaugePlace
 from dsv3chat.screens.help import HelpScreen, bindings_of
 from dsv3chat.screens.message_actions import MessageActions
+from dsv3chat.screens.review_begin import begin_review, pick_review
 from dsv3chat.screens.sending import Sending
 from dsv3chat.screens.session import ChatSession
 from dsv3chat.screens.sessions import SessionsScreen
@@ -92,13 +93,17 @@ class ChatScreen(Screen[None]):
         _key("alt+up", "pick(-1)", "pick", "alt+↑", "pick a message above"),
         _key("alt+down", "pick(1)", "", "alt+↓", "pick a message below"),
         _key("f2", "thinking", "thinking", "F2", "show or hide what the model thought"),
+        _key(
+            "f3", "review", "review", "F3", "review changes, a file or a folder; back to the review there is"
+        ),
         _key("f5", "gauges", "gauges", "F5", "gauges full, as a strip, off"),
         _key("ctrl+g", "editor", "edit", "^g", "write the input in $VISUAL or $EDITOR"),
     ]
 
-    def __init__(self, session: ChatSession) -> None:
+    def __init__(self, session: ChatSession, draft: str = "") -> None:
         super().__init__()
         self.session = session
+        self._first_draft = draft
         self.prompt = Prompt(id="prompt")
         self.transcript = Transcript(id="transcript")
         self.answering = Answering(session, self.transcript, self.refresh_status, self.say)
@@ -152,6 +157,8 @@ class ChatScreen(Screen[None]):
         self._place_gauges()
         self.show_conversation()
         self._tell_unanswered()
+        if self._first_draft:
+            self.take_draft(self._first_draft)
         self.session.on_unsaved = lambda reason: self.say(f"not saved: {reason}", "error")
         if self.session.store.notice:
             self.say(self.session.store.notice, "warning")
@@ -267,6 +274,14 @@ class ChatScreen(Screen[None]):
         if draft:
             self.prompt.set_draft(draft)
 
+    def take_draft(self, draft: str) -> None:
+        """Put a text into the input; what stands there goes into the history."""
+        if self.prompt.text:
+            self.prompt.add_to_history(self.prompt.expanded_text)
+            self.say("what stood in the input is in the history; ctrl+r finds it")
+        self.prompt.set_draft(draft)
+        self.prompt.focus()
+
     def new_conversation(self) -> None:
         """Begin anew; what was is saved."""
         self.open_conversation(Conversation(system=self.session.conversation.system), saved=False)
@@ -365,6 +380,15 @@ class ChatScreen(Screen[None]):
                 self.say(str(error), "error")
 
         self.app.push_screen(SessionsScreen(self.session.store, self.session.conversation.id), take)
+
+    def action_review(self) -> None:
+        """The review there is, else one of what is picked."""
+        if not self._chat_app.reviews.show():
+            pick_review(self._chat_app)
+
+    def review(self, words: str) -> None:
+        """A review of what the words of /review name."""
+        begin_review(self._chat_app, words)
 
     def action_help(self) -> None:
         """Keys and commands."""

@@ -39,9 +39,10 @@ class LoadingScreen(Screen[None]):
         Binding("escape", "drop", "drop the queued prompt", show=False, id="loading.drop")
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, draft: str = "") -> None:
         super().__init__()
         self.prompt = Prompt(id="prompt")
+        self._first = draft
         self.sent: list[str] = []
         self._queued = Bar(id="queued")
 
@@ -53,6 +54,11 @@ class LoadingScreen(Screen[None]):
         with Horizontal(id="inputrow"):
             yield Static(Content(" ›"), id="sigil")
             yield self.prompt
+
+    def on_mount(self) -> None:
+        """The draft that the chat is opened with."""
+        if self._first:
+            self.prompt.set_draft(self._first)
 
     @property
     def draft(self) -> str:

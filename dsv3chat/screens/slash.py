@@ -50,6 +50,8 @@ async def run_line(screen: ChatScreen, line: str) -> bool:
             screen.messages.copy_last_answer()
         case "regenerate":
             screen.messages.regenerate_last()
+        case "review":
+            screen.review(argument)
         case "theme":
             screen.set_theme(argument)
         case "quit":
