@@ -48,7 +48,7 @@ class Reply:
     fail_message: str = "logits are not finite (step 12, layer 3)"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class FakeStream:
     """A running scripted answer; see `dsv3chat.backend.Stream`."""
 
