@@ -156,8 +156,8 @@ class Inspector:
     ) -> list[Sure]:
         kept = []
         for sure in found:
-            answer = ask(second_question(self.protocol, chunk, sure.candidate))
-            if confirms(self.protocol, chunk, sure.candidate, answer.text):
+            question = second_question(self.protocol, chunk, sure.candidate)
+            if question is None or confirms(self.protocol, chunk, sure.candidate, ask(question).text):
                 kept.append(sure)
             else:
                 dropped[NOT_CONFIRMED] += 1

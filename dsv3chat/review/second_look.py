@@ -1,7 +1,8 @@
 """The second look: a finding is asked about once more, with only its own code. Knows no backend.
 
 A protocol with a prompt for it is asked whether the finding is real. A protocol without one was trained on reviews alone:
-the finding's function is reviewed by itself, and confirms the finding when it reports the same rule on the same line.
+the finding's function is reviewed by itself, and confirms the finding when it reports the same rule on the same line. A
+finding whose chunk is no more than that has nothing to be confirmed by, and stays.
 
 VERIFY_FROM_PARAMETERS is where a model is large enough to gain: below it the second look is off unless it is asked for.
 """
@@ -32,10 +33,12 @@ _VERDICT = json.dumps(
 )
 
 
-def second_question(protocol: ReviewProtocol, chunk: Chunk, finding: Candidate) -> Question:
-    """What is asked about `finding`, greedily."""
+def second_question(protocol: ReviewProtocol, chunk: Chunk, finding: Candidate) -> Question | None:
+    """What is asked about `finding`, greedily; None where it would be the question that the chunk was."""
     near = close_up(chunk, finding.line, finding.end_line)
     if not protocol.confirm_prompt:
+        if near.lines == chunk.lines:
+            return None
         return Question(protocol.messages(near), protocol.schema(near), protocol.max_answer_tokens)
     place = (
         f"line {finding.line}"
@@ -66,35 +69,33 @@ def confirms(protocol: ReviewProtocol, chunk: Chunk, finding: Candidate, text: s
 
 
 def close_up(chunk: Chunk, line: int, end_line: int) -> Chunk:
-    """The part of the chunk around lines [line, end_line]: from the head of their function where it is near, to its end."""
-    first = max(chunk.start, line - _REACH)
-    last = min(chunk.end, end_line + _REACH)
-    start, depth = line, _indent(chunk.line(line))
-    for number in range(line, first - 1, -1):
-        text = chunk.line(number)
-        if text.strip() and _indent(text) <= depth and text.lstrip().startswith(_HEADS):
-            start = number
-            break
-    inner = _indent(chunk.line(start)) + 1 if start < line else depth
-    end = end_line
-    for number in range(end_line + 1, last + 1):
-        text = chunk.line(number)
-        if text.strip():
-            if _indent(text) < inner:
+    """The part of the chunk around lines [line, end_line]: their function where its head is near, else the lines around
+    them up to the next blank ones."""
+    first, last = max(chunk.start, line - _REACH), min(chunk.end, end_line + _REACH)
+    depth = _indent(chunk.line(line))
+    heads = [n for n in range(line, first - 1, -1) if _is_head(chunk.line(n), depth)]
+    start = end = heads[0] if heads else line
+    if heads:
+        body = _indent(chunk.line(start)) + 1
+        for number in range(start + 1, last + 1):
+            text = chunk.line(number)
+            if text.strip() and _indent(text) < body:
                 break
-            end = number
-    if start == line:
-        start = min(line, max(first, _block_start(chunk, line, first)))
+            if text.strip():
+                end = number
+    else:
+        while start > first and chunk.line(start - 1).strip():
+            start -= 1
+        while end < last and chunk.line(end + 1).strip():
+            end += 1
+    end = max(end, end_line)
     lines = chunk.lines[start - chunk.start : end - chunk.start + 1]
     return replace(chunk, start=start, lines=lines, changed=None, removed=())
 
 
-def _block_start(chunk: Chunk, line: int, first: int) -> int:
-    """Where the run of lines without a blank one that leads to `line` begins."""
-    start = line
-    while start > first and chunk.line(start - 1).strip():
-        start -= 1
-    return start
+def _is_head(text: str, depth: int) -> bool:
+    """Whether a definition begins here that may hold a line of this depth."""
+    return _indent(text) <= depth and text.lstrip().startswith(_HEADS)
 
 
 def _indent(text: str) -> int:

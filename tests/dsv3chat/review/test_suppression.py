@@ -25,7 +25,9 @@ def test_every_comment_sign_is_known(comment):
     assert not found.covers(2, 2, "bug")
 
 
-@pytest.mark.parametrize("text", ["dsv3: ignore", "# dsv3: ignored", "# dsv3: ignore-me", "# see dsv3: ignore"])
+@pytest.mark.parametrize(
+    "text", ["dsv3: ignore", "# dsv3: ignored", "# dsv3: ignore-me", "# see dsv3: ignore"]
+)
 def test_what_only_looks_like_one_is_none(text):
     assert find_suppressions((text,), "text") == ()
 
@@ -56,5 +58,11 @@ def test_in_python_a_string_is_no_comment():
 
 
 def test_in_python_that_does_not_parse_the_text_decides():
-    (found,) = find_suppressions(("def f(:", '  x = """  # dsv3: ignore',), "python")
+    (found,) = find_suppressions(
+        (
+            "def f(:",
+            '  x = """  # dsv3: ignore',
+        ),
+        "python",
+    )
     assert found.line == 2
