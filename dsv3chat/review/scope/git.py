@@ -22,7 +22,6 @@ from dsv3chat.review.scope.errors import (
 _OPTIONS = (
     "--no-pager",
     "--no-optional-locks",
-    "--literal-pathspecs",
     *("-c", "core.fsmonitor=false"),
     *("-c", f"core.hooksPath={os.devnull}"),
     *("-c", "core.quotePath=true"),
@@ -89,9 +88,9 @@ class Git:
             raise GitFailedError(f"git {arguments[0]}: {_words(done.stderr)}")
         return done.stdout
 
-    def diff(self, *what: str, paths: Sequence[str] = ()) -> bytes:
-        """A patch of exactly one form, whatever git's configuration says. `paths` from the root, as they are."""
-        return self.run("diff", *_DIFF_OPTIONS, *what, "--", *paths)
+    def diff(self, *what: str) -> bytes:
+        """A patch of exactly one form, whatever git's configuration says."""
+        return self.run("diff", *_DIFF_OPTIONS, *what, "--")
 
     def files(self, folder: str, *, gitignore: bool) -> tuple[list[str], list[tuple[str, str]]]:
         """(paths below the folder, from the root; what git could not open, with its reason).
@@ -100,7 +99,7 @@ class Git:
         A path that ends in "/" is another repository.
         """
         arguments = ["ls-files", "-z", "--cached", "--others", *(["--exclude-standard"] if gitignore else [])]
-        done = self._call((*arguments, "--", *([folder] if folder else [])))
+        done = self._call((*arguments, "--", *([f":(literal){folder}"] if folder else [])))
         if done.returncode != 0:
             raise GitFailedError(f"git ls-files: {_words(done.stderr)}")
         names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
@@ -110,9 +109,9 @@ class Git:
         ]
         return list(dict.fromkeys(names)), unreadable
 
-    def untracked(self, paths: Sequence[str]) -> list[str]:
+    def untracked(self) -> list[str]:
         """Files that git does not know and .gitignore does not leave out."""
-        names = self.run("ls-files", "-z", "--others", "--exclude-standard", "--", *paths)
+        names = self.run("ls-files", "-z", "--others", "--exclude-standard")
         return [os.fsdecode(name) for name in names.split(b"\0") if name]
 
     def commit_id(self, revision: str) -> str:
@@ -148,14 +147,16 @@ class Git:
 
     def is_ignored(self, path: str) -> bool:
         """Whether .gitignore and its kin leave the path out; a tracked file is never ignored."""
-        return self._call(("check-ignore", "--quiet", "--", path)).returncode == 0
+        return self._call(("check-ignore", "--quiet", "--", f"./{path}")).returncode == 0
 
     def blobs(self, ids: Sequence[str], max_bytes: int) -> dict[str, bytes | int]:
         """The contents of blobs by id, and the size in bytes in place of one that is larger than `max_bytes`.
 
         Ids that the repository does not hold are left out.
         """
-        wanted = list(dict.fromkeys(ids))
+        wanted = [name for name in dict.fromkeys(ids) if name]
+        if not wanted:
+            return {}
         sizes: dict[str, bytes | int] = {}
         answer = self.run("cat-file", "--batch-check", stdin=_lines(wanted))
         for name, line in zip(wanted, answer.decode("ascii", "replace").split("\n"), strict=False):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
+from dsv3chat.review.scope.errors import ScopeError
+
 GITIGNORE = ".gitignore"
 OWN_IGNORE = ".dsv3ignore"
 _MAX_BYTES = 1_000_000
@@ -60,7 +62,15 @@ class Excluded:
     """The patterns of --exclude, as lines of one ignore file in the root."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._specs = [(pattern, GitIgnoreSpec.from_lines([pattern])) for pattern in patterns]
+        """Raises ScopeError for a pattern that gitignore does not know."""
+        self._specs = []
+        for pattern in patterns:
+            try:
+                self._specs.append((pattern, GitIgnoreSpec.from_lines([pattern])))
+            except ValueError as error:
+                raise ScopeError(
+                    f"--exclude {pattern}: no pattern that .gitignore would take ({error})"
+                ) from error
 
     def match(self, path: str) -> str | None:
         """The first pattern that names the path or a folder around it."""
@@ -76,4 +86,15 @@ def _read(path: Path) -> GitIgnoreSpec | None:
     except OSError:
         return None
     lines = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
-    return GitIgnoreSpec.from_lines(lines) if lines else None
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except ValueError:  # one line that is no pattern: git passes over it, and so do we
+        return GitIgnoreSpec.from_lines(filter(_is_pattern, lines))
+
+
+def _is_pattern(line: str) -> bool:
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True

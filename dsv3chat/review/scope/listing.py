@@ -44,12 +44,13 @@ class Listing:
                 self.files.add(path)
 
 
-def repository(folder: Path) -> Git | None:
-    """git for the repository around the folder, None where there is no repository, no git, or git refuses it."""
+def repository(folder: Path) -> tuple[Git | None, str]:
+    """(git for the repository around the folder or None, why git is not used although there is a repository)."""
     try:
-        return Git(folder)
-    except (NotARepositoryError, GitMissingError):
-        return None
+        return Git(folder), ""
+    except (NotARepositoryError, GitMissingError) as error:
+        in_one = any((around / ".git").exists() for around in (folder, *folder.parents))
+        return None, f"listed without git: {error}" if in_one else ""
 
 
 def list_folder(folder: Path, git: Git | None, listing: Listing, *, gitignore: bool) -> None:

@@ -123,11 +123,13 @@ def _text(path: str, data: bytes) -> str:
     if language_of(path, data[:100].decode("latin-1")) == "python":
         for line in data.split(b"\n", 2)[:2]:
             if declared := _CODING.match(line.removeprefix(b"\xef\xbb\xbf")):
+                codec = declared[1].decode("ascii")
                 try:
-                    text = data.decode(declared[1].decode("ascii"))
+                    text = data.decode(codec)
+                    fits = declared[0].decode("ascii", "replace") in text and "\0" not in text
                 except (LookupError, ValueError):
-                    break  # as Python would not read it: by what the bytes themselves say
-                if "\0" in text:
+                    break  # Python would refuse it: read by what the bytes themselves say
+                if not fits:
                     break
                 return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     try:
