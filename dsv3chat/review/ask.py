@@ -67,7 +67,7 @@ class Asker:
     prompt_tokens: int = 0  # of the answers that the model gave, until now
     reused_tokens: int = 0  # of these, served by the prefix cache
     completion_tokens: int = 0
-    _streams: set[Stream] = field(default_factory=set)
+    _streams: dict[int, Stream] = field(default_factory=dict)  # by id: a stream need not be hashable
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loading: threading.Lock = field(default_factory=threading.Lock)
     _is_loading: bool = False
@@ -101,7 +101,7 @@ class Asker:
         """Every answer that runs, and every later question, ends with StoppedError; a loading is stopped. Idempotent."""
         with self._lock:
             self._stopped = True
-            streams = list(self._streams)
+            streams = list(self._streams.values())
             loading = self._is_loading
         for stream in streams:
             stream.cancel()
@@ -148,13 +148,13 @@ class Asker:
                 raise ModelGoneError(str(error)) from error
             except EngineError as error:
                 raise AnswerFailedError(str(error)) from error
-            self._streams.add(stream)
+            self._streams[id(stream)] = stream
         watcher.asked()
         try:
             return self._read(stream, watcher)
         finally:
             with self._lock:
-                self._streams.discard(stream)
+                del self._streams[id(stream)]
 
     def _read(self, stream: Stream, watcher: Watcher) -> Answer:
         draft = _Draft()

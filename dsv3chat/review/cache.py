@@ -16,9 +16,10 @@ from pathlib import Path
 from dsv3chat.review.question import Answer
 from engine.paths import cache_dir, private_dir
 
-_MAX_ANSWERS = 200_000  # about 1 kB each; beyond it those unused for longest go
+_MAX_ANSWERS = 50_000  # some kB each; beyond it those unused for longest go
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL, used REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answers_by_use ON answers (used);
 CREATE TABLE IF NOT EXISTS rates (model TEXT PRIMARY KEY, tokens_per_s REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS unfinished (review TEXT PRIMARY KEY, started REAL NOT NULL) WITHOUT ROWID;
 """
@@ -68,15 +69,17 @@ class ReviewCache:
         return self._ask("SELECT 1 FROM unfinished WHERE review = ?", review) is not None
 
     def begin(self, review: str) -> None:
+        """A review of this identity begins. Answers beyond the limit are forgotten here, those unused for longest first."""
+        oldest = "SELECT key FROM answers ORDER BY used DESC LIMIT -1 OFFSET ?"
+        self._ask(f"DELETE FROM answers WHERE key IN ({oldest})", _MAX_ANSWERS)
         self._ask("INSERT OR REPLACE INTO unfinished VALUES (?, ?)", review, time.time())
 
     def end(self, review: str) -> None:
+        """It has ended completely."""
         self._ask("DELETE FROM unfinished WHERE review = ?", review)
 
     def close(self) -> None:
-        """Forget what was not used for longest beyond the limit, and close. Idempotent."""
-        oldest = "SELECT key FROM answers ORDER BY used DESC LIMIT -1 OFFSET ?"
-        self._ask(f"DELETE FROM answers WHERE key IN ({oldest})", _MAX_ANSWERS)
+        """Idempotent; what is asked afterwards is not known."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TypeAlias
 
-from dsv3chat.review.ask import AnswerFailedError, Asker, ModelGoneError, StoppedError
+from dsv3chat.review.ask import AnswerFailedError, Asker, StoppedError
 from dsv3chat.review.inspection import Inspector, Result
 from dsv3chat.review.pace import Pace
 from dsv3chat.review.plan import Task
@@ -61,9 +61,8 @@ class Crew:
         self._inspector = inspector
         self._asker = asker
         self._pace = pace
-        self._prefix_tokens = prefix_tokens
+        self._prefix = _Prefix(prefix_tokens)
         self._results: SimpleQueue[Outcome | None] = SimpleQueue()  # None: one thread has ended
-        self._prefix_is_there = threading.Event()
         self._ended = False
         self._threads = [
             threading.Thread(target=self._work, args=(number,), name=f"review-{number}", daemon=True)
@@ -82,12 +81,12 @@ class Crew:
         """Take no further task, end the running ones, and return at once. Idempotent."""
         self._ended = True
         self._asker.stop()
-        self._prefix_is_there.set()
+        self._prefix.give_up()
 
     def _work(self, number: int) -> None:
         try:
             if number:
-                self._prefix_is_there.wait()
+                self._prefix.wait()
             while not self._ended:
                 try:
                     task = self._todo.popleft()
@@ -101,11 +100,11 @@ class Crew:
             self._ended = True
             self._results.put(Broken(error))
         finally:
-            self._prefix_is_there.set()
+            self._prefix.give_up()
             self._results.put(None)
 
     def _inspect(self, task: Task) -> Result:
-        watch = _Watch(self, task)
+        watch = _Watch(task, self._inspector.passes, self._pace, self._prefix)
 
         def ask(question: Question) -> Answer:
             answer = self._asker.ask(question, watch)
@@ -122,35 +121,48 @@ class Crew:
         self._pace.done(task.number, task.tokens)
         return result
 
-    def _prefilled(self, task: Task, tokens: int, done: int) -> None:
-        if tokens >= self._prefix_tokens:
-            self._prefix_is_there.set()
-        self._pace.prefilled(task.number, min(task.tokens, done + tokens))
+
+class _Prefix:
+    """What all prompts begin with: whether the model holds it by now."""
+
+    def __init__(self, tokens: int) -> None:
+        self._tokens = tokens
+        self._is_there = threading.Event()
+
+    def reached(self, tokens: int) -> None:
+        """So many tokens of some prompt are in the model."""
+        if tokens >= self._tokens:
+            self._is_there.set()
+
+    def give_up(self) -> None:
+        """Nobody waits any longer."""
+        self._is_there.set()
+
+    def wait(self) -> None:
+        self._is_there.wait()
 
 
 class _Watch:
-    """Tells the pace how far one task is, and the crew when the prefix is there."""
+    """Tells the pace how far one task is, and the others when the prefix is there."""
 
-    def __init__(self, crew: Crew, task: Task) -> None:
-        self._crew = crew
+    def __init__(self, task: Task, passes: int, pace: Pace, prefix: _Prefix) -> None:
         self._task = task
+        self._tokens = task.tokens // passes  # of one prompt
+        self._pace = pace
+        self._prefix = prefix
         self._before = 0  # tokens of the task's questions that have their answers
         self._now = 0
 
     def asked(self) -> None:
-        self._crew._pace.begin()
+        self._pace.begin()
 
     def prefilled(self, tokens: int) -> None:
         self._now = max(self._now, tokens)
-        self._crew._prefilled(self._task, self._now, self._before)
+        self._prefix.reached(self._now)
+        self._pace.prefilled(self._task.number, min(self._task.tokens, self._before + self._now))
 
     def answering(self) -> None:
-        """The whole prompt is through."""
-        share = self._task.tokens // self._crew._inspector.passes
-        self.prefilled(max(share, self._crew._prefix_tokens))
+        self.prefilled(self._tokens)
 
     def answered(self) -> None:
         self._before, self._now = self._before + self._now, 0
-
-
-__all__ = ["Begun", "Broken", "Crew", "Done", "ModelGoneError", "Outcome"]

@@ -94,8 +94,12 @@ class Inspector:
             self.protocol.schema(chunk),
             self.protocol.max_answer_tokens,
             temperature=PASS_TEMPERATURE if number else 0.0,
-            seed=self.seed + number,
+            seed=self._seed(number),
         )
+
+    def _seed(self, number: int) -> int:
+        """The seed of one answer: any whole number that a person gives makes one that a sampler takes."""
+        return (self.seed + number) % 2**63
 
     def _one_pass(
         self, chunk: Chunk, number: int, ask: Callable[[Question], Answer], dropped: Counter[str]
@@ -111,7 +115,7 @@ class Inspector:
                 question.schema,
                 question.max_tokens,
                 RETRY_TEMPERATURE,
-                self.seed + self.passes + number,
+                self._seed(self.passes + number),
             )
             answer = ask(retry)
             reading = self._read(answer, chunk)

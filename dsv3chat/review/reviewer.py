@@ -19,7 +19,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property
 
 from dsv3chat.backend import ChatBackend
 from dsv3chat.review.ask import Asker, ModelGoneError, NotCachedError
@@ -92,6 +91,8 @@ class Review:
         self._asker = Asker(backend, cache, self._identity, on_load)
         self._inspector = _inspector(protocol, options, model)
         self._lock = threading.Lock()
+        self._planning = threading.Lock()
+        self._plan: Plan | None = None
         self._stopped = False
         self._crew: Crew | None = None
         self._pace: Pace | None = None
@@ -101,18 +102,21 @@ class Review:
                 "without --resume (what the cache knows is not asked again)"
             )
 
-    @cached_property
+    @property
     def plan(self) -> Plan:
         """Cuts the files and asks the cache, at the first use; loads no model."""
-        return make_plan(
-            self.scope,
-            self._inspector,
-            self.model,
-            self._split,
-            self._recall,
-            self._options.max_prompt_tokens,
-            self._known_rate,
-        )
+        with self._planning:
+            if self._plan is None:
+                self._plan = make_plan(
+                    self.scope,
+                    self._inspector,
+                    self.model,
+                    self._split,
+                    self._recall,
+                    self._options.max_prompt_tokens,
+                    self._known_rate,
+                )
+            return self._plan
 
     def events(self) -> Iterator[ReviewEvent]:
         """Reviews; ReviewStarted is the first event, ReviewFinished the last, after `stop` too.
@@ -161,8 +165,10 @@ class Review:
             crew.stop()
 
     def seconds_left(self) -> float | None:
-        """The time until the end, from tokens and measured speed; None while nothing is known."""
-        return self.plan.seconds if self._pace is None else self._pace.seconds_left()
+        """The time until the end, from tokens and measured speed; None while nothing is known. Never waits."""
+        if self._pace is not None:
+            return self._pace.seconds_left()
+        return None if self._plan is None else self._plan.seconds
 
     @property
     def _known_rate(self) -> float | None:

@@ -30,6 +30,15 @@ class _File:
     used: set[Suppression] = field(default_factory=set)
     seen: list[range] = field(default_factory=list)  # lines that were looked at
 
+    def was_looked_at(self, comment: int) -> bool:
+        """Whether a finding on the comment's line or below it would have been kept: in a diff, only on changed lines."""
+        changed = self.source.changed
+        return any(
+            line in lines and (changed is None or line in changed)
+            for line in (comment, comment + 1)
+            for lines in self.seen
+        )
+
 
 class Tally:
     """Takes results in any order; the report has the order of path and line."""
@@ -167,16 +176,14 @@ class Tally:
         )
 
     def _unused(self) -> list[tuple[str, int, str]]:
-        """Comments that suppress nothing, on lines that were looked at in files that have failed nowhere."""
-        found = []
-        for path, file in self._files.items():
-            if self.reason(path):
-                continue
-            for suppression in file.suppressions:
-                seen = any(suppression.line in lines or suppression.line + 1 in lines for lines in file.seen)
-                if seen and suppression not in file.used:
-                    found.append((path, suppression.line, ", ".join(suppression.names)))
-        return found
+        """Comments that suppress nothing, where a finding could have been kept, in files that have failed nowhere."""
+        return [
+            (path, suppression.line, ", ".join(suppression.names))
+            for path, file in self._files.items()
+            if not self.reason(path)
+            for suppression in file.suppressions
+            if suppression not in file.used and file.was_looked_at(suppression.line)
+        ]
 
 
 def _most_important(findings: Sequence[Finding], limit: int | None) -> list[Finding]:

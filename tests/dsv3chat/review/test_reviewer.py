@@ -17,6 +17,7 @@ from dsv3chat.review.values import (
     FileDone,
     FileStarted,
     FindingFound,
+    Hunk,
     ReviewFinished,
     ReviewOptions,
     ReviewStarted,
@@ -471,6 +472,12 @@ def test_a_comment_suppresses_its_findings_and_an_unused_one_is_reported():
 def test_a_comment_in_a_file_that_failed_is_not_called_unused():
     report = run(ScriptedBackend("no"), source("a.py", "x = 1  # dsv3: ignore\n"))
     assert report.unused_suppressions == ()
+
+
+def test_in_a_diff_a_comment_on_unchanged_lines_is_not_called_unused():
+    text = "x = 1  # dsv3: ignore\n\n\ny = 2  # dsv3: ignore\n"
+    file = source("a.py", text, changed=frozenset({4}), hunks=(Hunk(1, 4, frozenset({4})),))
+    assert run(ScriptedBackend(), file).unused_suppressions == (("a.py", 4, ""),)
 
 
 def test_findings_below_the_threshold_do_not_use_a_comment_up():
