@@ -90,10 +90,8 @@ class Budget:
         return fitting
 
     def cut_line(self, number: int) -> str:
-        """A line that alone exceeds the budget, cut until it fits: at last to nothing but the mark."""
-        line = self.lines[number - 1]
-        while line and self._count_tokens(numbered([line], number)) > self.limits.max_tokens:
-            line = line[: (len(line) - 1) // 2]
-            if self._count_tokens(numbered([line + CUT_MARK], number)) <= self.limits.max_tokens:
-                return line + CUT_MARK
-        return line or CUT_MARK
+        """A line that alone exceeds the budget, cut and marked so that it fits: at last nothing but the mark."""
+        kept = self.lines[number - 1].removesuffix(CUT_MARK)
+        while kept and self._count_tokens(numbered([kept + CUT_MARK], number)) > self.limits.max_tokens:
+            kept = kept[: len(kept) // 2]
+        return kept + CUT_MARK

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
-_CLOSERS = (
-    "}",
-    ")",
-    "]",
-    "end",
-    "else",
-    "elif",
-    "elsif",
-    "catch",
-    "except",
-    "finally",
-    "{",
-    "fi",
-    "done",
-    "esac",
-)
+_CLOSERS = {"end", "else", "elif", "elsif", "catch", "except", "finally", "fi", "done", "esac"}
 _REACH = 60  # lines above a place in which its function's first line is looked for
 
 
@@ -119,11 +105,18 @@ class IndentationOutline:
         return found
 
     def _indent(self, number: int) -> int:
-        line = self._lines[number - 1]
-        text = line.lstrip()
-        return len(line[: len(line) - len(text)].expandtabs(4))
+        return self._shapes[number - 1][0]
 
     def _closes(self, number: int) -> bool:
-        """Whether the line belongs to what stands above it, at the same indentation."""
-        text = self._lines[number - 1].lstrip()
-        return text.startswith(("}", ")", "]", "{")) or text.split(" ", 1)[0].rstrip(":;{") in _CLOSERS
+        return self._shapes[number - 1][1]
+
+    @cached_property
+    def _shapes(self) -> list[tuple[int, bool]]:
+        """(columns of indentation, whether it belongs to what stands above at the same indentation) of every line."""
+        shapes = []
+        for line in self._lines:
+            text = line.lstrip()
+            indent = len(line[: len(line) - len(text)].expandtabs(4))
+            closes = text.startswith(("}", ")", "]", "{")) or text.split(" ", 1)[0].rstrip(":;{") in _CLOSERS
+            shapes.append((indent, closes))
+        return shapes
