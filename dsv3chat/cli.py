@@ -64,6 +64,11 @@ class _Group(click.Group):
 @click.option("--top-p", type=float, help="Sample from the likeliest tokens that make up this share.")
 @click.option("--seed", type=int, help="Same seed, same text.")
 @click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text. Repeatable.")
+@click.option(
+    "--schema",
+    metavar="FILE",
+    help="With one question: the answer is JSON that meets the JSON Schema in FILE. One that is cut exits with 1.",
+)
 @click.option("--system", help="The system message.")
 @click.option(
     "-c", "--continue", "go_on", is_flag=True, help="Go on with the last conversation (with -p too, saved)."

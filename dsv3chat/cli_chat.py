@@ -27,7 +27,7 @@ from dsv3chat.plain_output import JsonLinesOutput, JsonOutput, Narrator, Output,
 from dsv3chat.sanitize import clean_line
 from dsv3chat.settings import Settings, load_settings
 from dsv3chat.store import Store, StoreError
-from engine import SamplingParams
+from engine import JsonSchema, SamplingParams
 from engine.paths import models_dir
 
 SWITCH_SECONDS = 0.001  # the engine thread hands over sooner: keys are painted in 10 ms instead of 24
@@ -59,9 +59,14 @@ def run_chat(flags: Mapping[str, Any]) -> int:
         raise click.UsageError("-c and --resume exclude each other")
     machine = flags["as_json"] or flags["as_jsonl"]
     mode = choose_mode(flags["prompt"] is not None, machine)
+    one_question = flags["prompt"] is not None or machine or not terminals().stdin or flags["no_stdin"]
+    if flags["schema"] is not None:
+        if not mode.plain or not one_question:
+            raise click.UsageError("--schema is for one question: -p, standard input, --json or --jsonl")
+        if flags["stop"]:
+            raise click.UsageError("--stop would cut the JSON that --schema asks for; leave one of them out")
     if not mode.plain:
         return _full_screen(flags)
-    one_question = flags["prompt"] is not None or machine or not terminals().stdin or flags["no_stdin"]
     to_terminal = terminals().stdout  # asked before the descriptors change places
     narrator = Narrator(is_terminal(sys.stderr) and can_redraw())
     with data_stream() as out:
@@ -172,6 +177,7 @@ def _start(flags: Mapping[str, Any], saved: bool, say: Callable[[str], None]) ->
             top_p=flags["top_p"],
             seed=flags["seed"],
             stop=tuple(flags["stop"]),
+            grammar=_grammar(flags["schema"]),
         )
     except ValueError as error:
         raise click.UsageError(f"{error}") from error
@@ -191,6 +197,14 @@ def _start(flags: Mapping[str, Any], saved: bool, say: Callable[[str], None]) ->
                 conversation.system = flags["system"] or None
     first_start = launch.model == NAME and not (models_dir() / NAME).exists()
     return Start(make_backend(launch), settings, params, conversation, store, resumed, first_start)
+
+
+def _grammar(path: str | None) -> JsonSchema | None:
+    if path is None:
+        return None
+    from engine import read_schema  # llguidance: a chat does not need it
+
+    return read_schema(Path(path))
 
 
 def _chosen(store: Store, beginning: str | None) -> str | None:

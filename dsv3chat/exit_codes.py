@@ -1,7 +1,7 @@
 """What the program's exit codes mean, in one place. Knows nothing of what leads to them."""
 
 OK = 0
-FAILED = 1  # the answer failed; what there is of it was written
+FAILED = 1  # the answer failed or misses its schema; what there is of it was written
 USAGE = (
     2  # the command line, a setting, a profile, a model or an attached file is wrong; nothing was generated
 )
@@ -20,7 +20,7 @@ INCOMPLETE = (
 HELP = """\b
 Exit codes:
     0  done (also when the answer ends at --max-tokens: stderr and JSON say so)
-    1  the answer failed; what there is of it was written
+    1  the answer failed, or ended before it was the JSON that --schema asks for; what there is of it was written
     2  the command line, a setting, a profile, a model or a file is wrong
     3  of `review`, whose --help has its codes: the review is incomplete
    70  a fault of this program; stderr names a log file

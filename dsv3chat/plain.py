@@ -86,6 +86,8 @@ class PlainChat:
         )
         self.save()
         code = self.exit_code(last)
+        if self._misses_schema(last):
+            self.output.warn("the answer ends too early: it is not the JSON that --schema asks for")
         self.output.end(last, code)
         return code
 
@@ -123,7 +125,10 @@ class PlainChat:
             return exit_codes.FAILED
         if last.reason == "cancelled":
             return self.interrupts.exit_code or exit_codes.INTERRUPTED
-        return exit_codes.OK
+        return exit_codes.FAILED if self._misses_schema(last) else exit_codes.OK
+
+    def _misses_schema(self, last: Finished | Failed) -> bool:
+        return self.params.grammar is not None and isinstance(last, Finished) and last.reason != "stop"
 
     def _attach(self, text: str) -> tuple[Attachment, ...]:
         info = self.backend.info

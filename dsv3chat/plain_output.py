@@ -112,7 +112,8 @@ class TextOutput:
         self._held, self._last, self._thought = "", "\n", False
 
     def warn(self, message: str) -> None:
-        """On standard error."""
+        """On standard error, where a terminal shows both behind the line that the answer may have begun."""
+        self._end_line()
         self._narrator.say(message)
 
     def event(self, event: Event) -> None:
@@ -140,18 +141,22 @@ class TextOutput:
 
     def end(self, last: Finished | Failed, exit_code: int) -> None:
         """A line end, and on standard error how it ended if not well, and at what speed."""
-        if self._held:
-            self._held = ""
-            write_out(self._out, clean("\r").encode())
-            self._last = ""
-        if self._last != "\n":
-            write_out(self._out, b"\n")
+        self._end_line()
         if isinstance(last, Failed):
             self._narrator.say(f"the answer failed: {last.message}")
         elif last.reason == "length":
             self._narrator.say(f"the answer was cut at {last.usage.completion_tokens} tokens (--max-tokens)")
         elif last.reason == "cancelled":
             self._narrator.say("stopped; the text so far stays")
+
+    def _end_line(self) -> None:
+        if self._held:
+            self._held = ""
+            write_out(self._out, clean("\r").encode())
+            self._last = ""
+        if self._last != "\n":
+            self._last = "\n"
+            write_out(self._out, b"\n")
 
     def error(self, message: str, kind: str, exit_code: int) -> None:
         """On standard error."""

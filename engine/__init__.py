@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from engine.sampling import JsonSchema as JsonSchema
     from engine.sampling import SamplingParams as SamplingParams
     from engine.text.tokenizer import Tokenizer as Tokenizer
+    from engine.text.grammar import read_schema as read_schema
     from engine.weights.locate import KnownModel as KnownModel
     from engine.weights.locate import find_model as find_model
     from engine.weights.locate import list_models as list_models
@@ -100,6 +101,7 @@ _HOME = {
     ),
     "sampling": ("JsonSchema", "SamplingParams"),
     "text.tokenizer": ("Tokenizer",),
+    "text.grammar": ("read_schema",),
     "weights.locate": ("KnownModel", "find_model", "list_models"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -18,6 +18,7 @@ from engine import (
     EngineError,
     Failed,
     Finished,
+    JsonSchema,
     LoadProgress,
     Message,
     Profile,
@@ -66,6 +67,11 @@ def main() -> None:
 @click.option("--temperature", type=float)
 @click.option("--seed", type=int)
 @click.option("--logprobs", type=int, help="log-probabilities of the chosen and the N likeliest tokens")
+@click.option(
+    "--schema",
+    type=click.Path(path_type=Path),
+    help="the answer is JSON that meets the JSON Schema in this file; one that is cut exits with 1",
+)
 @click.option("--json", "as_json", is_flag=True, help="one JSON object with text, token ids, usage")
 def generate(
     model: str,
@@ -77,10 +83,17 @@ def generate(
     temperature: float | None,
     seed: int | None,
     logprobs: int | None,
+    schema: Path | None,
     as_json: bool,
 ) -> None:
     """Answer one message on standard output."""
-    params = SamplingParams(max_new_tokens=max_tokens, temperature=temperature, seed=seed, logprobs=logprobs)
+    params = SamplingParams(
+        max_new_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        logprobs=logprobs,
+        grammar=_grammar(schema),
+    )
     messages = ([Message("system", system)] if system else []) + [Message("user", prompt)]
     with _open(model, _profile(profile_name, overrides), needs_text=True) as engine:
         generation = engine.submit(messages, params)
@@ -100,6 +113,17 @@ def generate(
     if isinstance(end, Failed):
         print(f"error: {end.message}", file=sys.stderr)
         sys.exit(EXIT_FAILED)
+    if schema is not None and isinstance(end, Finished) and end.reason != "stop":
+        print(f"error: the answer was cut ({end.reason}) and does not meet the schema", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
+
+
+def _grammar(path: Path | None) -> JsonSchema | None:
+    if path is None:
+        return None
+    from engine import read_schema  # llguidance: other commands do not need it
+
+    return read_schema(path)
 
 
 def _shown(text: str) -> str:

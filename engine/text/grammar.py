@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
@@ -17,9 +19,35 @@ from engine.errors import GrammarError
 from engine.sampling import JsonSchema
 from engine.text.tokenizer import Tokenizer
 
-MAX_KEPT = 32  # compiled schemas; a few hundred KB each
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
 
-_FORM = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+MAX_KEPT = 32  # compiled schemas; a few hundred KB each
+MAX_SCHEMA_BYTES = 1 << 20
+
+_FORM: JsonCompileOptions = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
+
+
+def read_schema(path: Path) -> JsonSchema:
+    """The JSON Schema in a file, checked as far as no tokenizer is needed. GrammarError with the file and the reason."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SCHEMA_BYTES + 1)
+        if len(data) > MAX_SCHEMA_BYTES:
+            raise GrammarError(
+                f"{path}: a schema has at most {MAX_SCHEMA_BYTES >> 20} MiB, this file has more"
+            )
+        schema = data.decode("utf-8-sig")
+    except OSError as error:
+        raise GrammarError(f"{path}: the schema cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise GrammarError(f"{path}: a schema is JSON in UTF-8, this is not: {error.reason}") from error
+    try:
+        if fault := LLMatcher.validate_grammar(_grammar(schema)):
+            raise GrammarError(f"the JSON Schema cannot be used as a grammar: {fault}")
+    except GrammarError as error:
+        raise GrammarError(f"{path}: {error}") from error
+    return JsonSchema(schema)
 
 
 class Grammars:
@@ -155,15 +183,19 @@ def _vocabulary(tokenizer: Tokenizer, end_ids: Collection[int], num_ids: int) ->
     return LLTokenizer(TokenizerWrapper(source), eos_token=list(end_ids) or [source.eos_token_id])
 
 
-def _compile(schema: str, vocabulary: LLTokenizer) -> LLMatcher:
+def _grammar(schema: str) -> str:
     try:
-        grammar = LLMatcher.grammar_from_json_schema(schema, overrides=_FORM)  # type: ignore[arg-type]
+        return LLMatcher.grammar_from_json_schema(schema, overrides=_FORM)
     except ValueError as error:
         raise GrammarError(
-            f"the grammar is not a JSON Schema: {error}; expected the text of a JSON object, such as "
+            f"this is not a JSON Schema: {error}; expected the text of a JSON object, such as "
             '{"type":"object","properties":{...}}'
         ) from error
-    matcher = LLMatcher(vocabulary, grammar, log_level=0, limits=LLParserLimits(verbose_errors=False))
+
+
+def _compile(schema: str, vocabulary: LLTokenizer) -> LLMatcher:
+    limits = LLParserLimits(verbose_errors=False)
+    matcher = LLMatcher(vocabulary, _grammar(schema), log_level=0, limits=limits)
     if matcher.is_error():
         raise GrammarError(f"the JSON Schema cannot be used as a grammar: {matcher.get_error()}")
     return matcher

@@ -34,6 +34,8 @@ class Backend(FakeBackend):
 
     def start(self, messages, params):
         print("PROMPT " + json.dumps([m.content for m in messages]), file=sys.stderr, flush=True)
+        if params.grammar is not None:
+            print("SCHEMA " + params.grammar.schema, file=sys.stderr, flush=True)
         stream = super().start(messages, params)
         cancel = stream.cancel
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.errors import GrammarError
 from engine.sampling import JsonSchema
 from engine.text import grammar as grammar_module
-from engine.text.grammar import MAX_KEPT, AnswerGrammar, Grammars
+from engine.text.grammar import MAX_KEPT, MAX_SCHEMA_BYTES, AnswerGrammar, Grammars, read_schema
 from engine.text.tokenizer import Tokenizer
 from tests.engine.text.tokenizers import deepseek, nano, spellable, trained
 
@@ -242,10 +242,10 @@ def test_an_answer_that_thinks_first_is_free_until_the_thinking_closes_but_canno
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
-        ("", "not a JSON Schema"),
-        ("nope", "not a JSON Schema"),
-        ("[]", "not a JSON Schema"),
-        ("true", "not a JSON Schema"),
+        ("", "this is not a JSON Schema"),
+        ("nope", "this is not a JSON Schema"),
+        ("[]", "this is not a JSON Schema"),
+        ("true", "this is not a JSON Schema"),
         ('{"type":"strin"}', "strin"),
         ('{"$ref":"#/nowhere"}', "nowhere"),
         ('{"$ref":"https://example.com/schema.json"}', "example.com"),
@@ -253,12 +253,38 @@ def test_an_answer_that_thinks_first_is_free_until_the_thinking_closes_but_canno
         ('{"type":"string","pattern":"("}', "unclosed group"),
         ('{"type":"integer","minimum":5,"maximum":2}', "Unsatisfiable"),
         ('{"items":' * 5000 + "{}" + "}" * 5000, "recursion limit"),
-        ("\ud800", "not a JSON Schema"),
+        ("\ud800", "this is not a JSON Schema"),
     ],
 )
 def test_what_cannot_be_a_grammar_is_refused_with_the_reason(grammars, schema, says):
     with pytest.raises(GrammarError, match=says):
         grammars["nano"][1].start(JsonSchema(schema), thinking=False)
+
+
+def test_a_schema_file_is_read_and_checked_without_a_tokenizer(tmp_path):
+    path = tmp_path / "schema.json"
+    path.write_bytes(b"\xef\xbb\xbf" + REVIEW.schema.encode())
+    assert read_schema(path) == REVIEW
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"nope", "this is not a JSON Schema"),
+        (b'{"type":"strin"}', "Invalid type: strin"),
+        (b'{"title":"\xff"}', "UTF-8"),
+        (b'{"title":"' + b"x" * MAX_SCHEMA_BYTES + b'"}', "1 MiB"),
+    ],
+)
+def test_a_schema_file_that_cannot_be_used_is_refused_by_name(tmp_path, data, says):
+    path = tmp_path / "schema.json"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(GrammarError, match=rf"schema\.json: .*{says}"):
+        read_schema(path)
+    with pytest.raises(GrammarError, match="Is a directory"):
+        read_schema(tmp_path)
 
 
 def test_a_schema_cannot_ask_for_another_form_than_compact_json(grammars):
