@@ -43,7 +43,7 @@ def asked_for(arguments: Sequence[str]) -> Asked:
         elif argument.startswith("--format="):
             name = argument.removeprefix("--format=")
         elif argument.startswith("-f") and not argument.startswith("--"):
-            name = argument.removeprefix("-f").removeprefix("=")
+            name = argument.removeprefix("-f")
         elif argument == "--":
             break
     return Asked(FORMATS[name].errors if name in FORMATS else "text", review=True)

@@ -31,7 +31,7 @@ _SCOPES = {
 _UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1000, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9}
 _UNITS |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
-_ANY_FORMAT = (".json", ".txt")  # endings that do not contradict -f
+_GENERIC = ("json", "text")  # what .json and .txt mean, as long as -f does not say better
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ def _targets(outputs: Sequence[str], output_format: str | None) -> tuple[Target,
 
 
 def _target(text: str, output_format: str | None) -> Target:
-    """FORMAT=FILE; of a FILE alone the format is -f's, else the one that its name means."""
+    """FORMAT=FILE; of a FILE alone the format is the one that its name means, else -f's."""
     prefix, equals, rest = text.partition("=")
     if equals and re.fullmatch(r"\w+", prefix):
         if prefix not in FORMATS:
@@ -216,19 +216,11 @@ def _target(text: str, output_format: str | None) -> Target:
             raise click.UsageError(f"-o {text}: {prefix} is no format; {hint}")
         return _checked(FORMATS[prefix], rest, text)
     meant = format_of_file(Path(text).name)
-    if output_format is not None:
-        asked = FORMATS[output_format]
-        if meant not in (None, asked) and not text.lower().endswith(_ANY_FORMAT):
-            assert meant is not None
-            raise click.UsageError(
-                f"-o {text}: -f says {asked.name}, the name says {meant.name}; "
-                f"write -o {asked.name}={text} or -o {meant.name}={text}"
-            )
-        return _checked(asked, text, text)
+    if output_format is not None and (meant is None or meant.name in _GENERIC):
+        meant = FORMATS[output_format]
     if meant is None:
-        raise click.UsageError(
-            f"-o {text}: which format? Write -o FORMAT={text} with one of {', '.join(FORMATS)}"
-        )
+        known = ", ".join(FORMATS)
+        raise click.UsageError(f"-o {text}: which format? Write -o FORMAT={text} with one of {known}")
     return _checked(meant, text, text)
 
 

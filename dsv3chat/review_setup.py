@@ -146,7 +146,7 @@ def _open(request: Request, diff: bytes) -> Scope:
     return open_scope(
         tuple(map(Path, request.paths)),
         diff=_diff(request, diff),
-        exclude=request.exclude,
+        exclude=(*request.exclude, BASELINE_FILE),
         gitignore=request.gitignore,
         max_file_bytes=request.max_file_bytes,
     )
