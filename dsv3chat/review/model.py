@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import engine
@@ -25,6 +26,7 @@ _CHARACTERS_PER_TOKEN = (
     3.0  # of code with line numbers; nano's tokenizer has 2.9 on this program's own sources
 )
 _TEMPLATE_TOKENS = 5
+_REMEMBERED = 64  # texts of some kB
 _MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
@@ -97,7 +99,8 @@ def _tokenizer(folder: Path) -> Tokenizer | None:
 
 
 def _text_counter(tokenizer: Tokenizer) -> Callable[[str], int]:
-    return lambda text: len(tokenizer.encode_text(text))
+    """What was counted last is remembered: a chunk's text is counted when it is cut and again in its prompt."""
+    return lru_cache(maxsize=_REMEMBERED)(lambda text: len(tokenizer.encode_text(text)))
 
 
 def _prompt_counter(tokenizer: Tokenizer) -> Callable[[Sequence[Message]], int]:

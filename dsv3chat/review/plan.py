@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from dsv3chat.review.chunks import ChunkLimits, Strategy, split
+from dsv3chat.review.chunks import ChunkLimits, Strategy, numbered, split
 from dsv3chat.review.inspection import Inspector, Result
 from dsv3chat.review.model import ReviewedModel
 from dsv3chat.review.protocol import ReviewProtocol
@@ -98,8 +98,9 @@ def make_plan(
                 skipped.append(Skipped(file.path, "no line is added or changed"))
             continue
         files.append(file)
+        frame = _frame_tokens(file, protocol, model) if chunks else 0
         for chunk in chunks:
-            tokens = inspector.passes * model.count_prompt(protocol.messages(chunk))
+            tokens = inspector.passes * (frame + _body_tokens(chunk, protocol, model))
             tasks.append(Task(len(tasks), file, chunk, tokens))
     cached: list[tuple[Task, Result]] = []
     pending: list[Task] = []
@@ -123,6 +124,20 @@ def make_plan(
         seconds=sum(task.tokens for task in pending) / rate if rate else None if pending else 0.0,
         exact_tokens=model.exact_tokens,
     )
+
+
+def _frame_tokens(file: SourceFile, protocol: ReviewProtocol, model: ReviewedModel) -> int:
+    """Tokens of a prompt about this file without its code: the prefix, the path, the template's own."""
+    line = Chunk(file.path, file.language, 1, ("x",))
+    return model.count_prompt(protocol.messages(line)) - model.count_tokens(numbered(line.lines, 1))
+
+
+def _body_tokens(chunk: Chunk, protocol: ReviewProtocol, model: ReviewedModel) -> int:
+    """Tokens of the code. It stands on lines of its own, which tokenizers do not join with what is around them."""
+    tokens = model.count_tokens(numbered(chunk.lines, chunk.start))
+    if chunk.removed and protocol.reviews_deletions:
+        tokens += model.count_tokens("\n".join(chunk.removed))
+    return tokens
 
 
 def _may_report(chunk: Chunk, inspector: Inspector) -> bool:

@@ -37,7 +37,7 @@ def test_tasks_come_by_path_and_line_whatever_the_scopes_order():
 
 def test_tokens_count_whole_prompts_and_passes():
     (task,) = plan(source("a.py")).tasks
-    assert task.tokens == estimate_prompt(NANO.messages(task.chunk))
+    assert task.tokens == pytest.approx(estimate_prompt(NANO.messages(task.chunk)), abs=2)  # two roundings
     assert plan(source("a.py"), passes=3).prompt_tokens == 3 * task.tokens
 
 
