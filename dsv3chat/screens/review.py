@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 _BARS_S = 0.25
+_SHARE = 10  # times that a listing took, until the next one: of ten thousand findings it takes 30 ms
 _WIDE = 100  # columns from which on the files stand beside the findings
 _SOON_COLOURED = 3000  # characters that are coloured at once instead of on a thread
 
@@ -94,7 +95,8 @@ class ReviewScreen(Screen[None]):
         self.actions = ReviewActions(self)
         self.order, self.show_hidden, self._query = ORDERS[0], False, Query()
         self._timer: Timer | None = None
-        self._bars_at = 0.0
+        self._bars_at = self._list_at = 0.0
+        self._list_due = False
         self._polls = self._touched = False
 
     def compose(self) -> ComposeResult:
@@ -127,6 +129,7 @@ class ReviewScreen(Screen[None]):
         self.session.start()
         self.files.show(())
         self._list()
+        self.refresh_bars()
         self._polls = True
         if self._timer is not None:
             self._timer.resume()
@@ -154,22 +157,26 @@ class ReviewScreen(Screen[None]):
         """Take what the review told since the last time; twenty times a second while it runs, never after."""
         running = self.session.running
         news = self.session.poll()
-        found = files_changed = False
+        changed: set[str] = set()
+        files_changed = False
         for one in news:
             match one:
                 case ReviewJob() | ReviewStarted():
                     files_changed = True
                 case FindingFound():
-                    found = True
+                    self._list_due = True
                 case FileStarted(path) | FileDone(path):
-                    self.files.file_changed(path)
+                    changed.add(path)
                 case ReviewFinished():
-                    files_changed = found = True
+                    files_changed = self._list_due = True
         if files_changed:
             self.files.show(self.session.state.files.values())
-        if found:
-            self._list()
+        else:
+            self.files.files_changed(changed)
         now = time.monotonic()
+        if self._list_due and (now >= self._list_at or not running):
+            self._list()
+            self._list_at = now + _SHARE * (time.monotonic() - now)
         if not running or now - self._bars_at >= _BARS_S:
             self._bars_at = now
             self.files.refresh_running()
@@ -182,6 +189,7 @@ class ReviewScreen(Screen[None]):
         if self._timer is not None:
             self._timer.pause()
         self._list()
+        self.refresh_bars()
         self.reviews.ended(self)
 
     def refresh_bars(self) -> None:
@@ -196,7 +204,7 @@ class ReviewScreen(Screen[None]):
         self._status.show(
             bars.status_text(session, self.reviews.chat is not None), self.actions.outlook(width)
         )
-        hidden = sum(item.finding.state != "new" for item in session.state.items)
+        hidden = session.state.known.total() - session.state.known["new"]
         order = self.order if not self.filter.value else f"{self.order}, filtered"
         room = self.findings.inner_width
         self._heads["findings"].show(heading(room, order))
@@ -215,11 +223,10 @@ class ReviewScreen(Screen[None]):
         """List the findings anew; the cursor stays on its finding, before the first move on the first line."""
         before = self.current if self._touched else None
         items = listed(self.session.state.items, self._query, self.order, self.show_hidden)
-        shown = self.current
+        shown, self._list_due = self.current, False
         self.findings.show(items, before)
         if self.current is not shown or shown is None:
             self.show_current()
-        self.refresh_bars()
 
     def show_current(self) -> None:
         """The code and the words of the finding under the cursor."""
@@ -275,7 +282,7 @@ class ReviewScreen(Screen[None]):
         """The current finding's state is another one."""
         self.findings.show_lines(self.findings.num_lines)
         if self.current is not None:
-            self.files.file_changed(self.current.finding.path)
+            self.files.files_changed((self.current.finding.path,))
         self.show_current()
         self.refresh_bars()
 
@@ -320,6 +327,7 @@ class ReviewScreen(Screen[None]):
     def _filtered(self) -> None:
         self._query = Query.parse(self.filter.value)
         self._list()
+        self.refresh_bars()
 
     @on(Input.Submitted, "#filter")
     def _close_filter(self) -> None:
@@ -330,12 +338,15 @@ class ReviewScreen(Screen[None]):
         """The next order."""
         self.order = ORDERS[(ORDERS.index(self.order) + 1) % len(ORDERS)]
         self._list()
+        self.refresh_bars()
 
     def action_hidden(self) -> None:
         """Show known and suppressed findings, or not."""
         self.show_hidden = not self.show_hidden
         self._list()
-        if not any(item.finding.state != "new" for item in self.session.state.items):
+        self.refresh_bars()
+        known = self.session.state.known
+        if known.total() == known["new"]:
             self.say("no finding is in the baseline or suppressed")
 
     # -- keys that do something with the finding: see ReviewActions ------------------------------------------------

@@ -102,8 +102,7 @@ def summary_lines(session: ReviewSession) -> Content:
             Content.styled(text, style if not text.endswith(" 0") else MUTED) for text, style in words[2:]
         ),
     ]
-    known = sum(item.finding.state == "baseline" for item in state.items)
-    suppressed = sum(item.finding.state == "suppressed" for item in state.items)
+    known, suppressed = state.known["baseline"], state.known["suppressed"]
     if known:
         lines.append(Content.styled(f"baseline {known} (b)", MUTED))
     if suppressed:

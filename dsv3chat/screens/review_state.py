@@ -71,6 +71,11 @@ class ReviewState:
         self.files: dict[str, FileState] = {}  # by path
         self.sources: dict[str, SourceFile] = {}
         self.items: list[Item] = []  # by arrival
+        self.counts: Counter[Severity] = Counter()  # of the new findings
+        self.known: Counter[FindingState] = Counter()  # findings by the state that they came with
+        self.num_hidden = 0  # findings that are known, suppressed or put aside
+        self._by_path: dict[str, list[Item]] = {}
+        self._statuses: Counter[FileStatus] = Counter()
         self.scope: Scope | None = None
         self.started: ReviewStarted | None = None
         self.done_chunks = self.num_chunks = 0
@@ -82,6 +87,7 @@ class ReviewState:
         self.scope = scope
         self.sources = {source.path: source for source in scope.files}
         self.files = {path: FileState(path) for path in self.sources}
+        self._statuses = Counter({"queued": len(self.files)})
         self._skip(scope.skipped)
 
     def absorb(self, events: Iterable[ReviewEvent]) -> None:
@@ -92,39 +98,58 @@ class ReviewState:
                     self.started, self.num_chunks = event, event.num_chunks
                     self._skip(event.skipped)
                 case FileStarted(path, num_chunks):
-                    file = self._file(path)
-                    file.status, file.num_chunks = "running", num_chunks
+                    self._set(path, "running").num_chunks = num_chunks
                 case FindingFound(finding):
                     self._add(finding)
                 case ChunkDone(path, done, num, left):
                     self._file(path).done_chunks += 1
                     self.done_chunks, self.num_chunks, self.seconds_left = done, num, left
                 case FileDone(path, status, _, reason, from_cache):
-                    file = self._file(path)
-                    file.status, file.reason, file.from_cache = status, reason, from_cache
+                    self._set(path, status, reason).from_cache = from_cache
                 case ReviewFinished(report):
                     self._reconcile(report)
 
     def _file(self, path: str) -> FileState:
-        return self.files.setdefault(path, FileState(path))
+        file = self.files.get(path)
+        if file is None:
+            file = self.files[path] = FileState(path)
+            self._statuses["queued"] += 1
+        return file
+
+    def _set(self, path: str, status: FileStatus, reason: str = "") -> FileState:
+        file = self._file(path)
+        self._statuses[file.status] -= 1
+        self._statuses[status] += 1
+        file.status, file.reason = status, reason
+        return file
 
     def _skip(self, skipped: Iterable[Skipped]) -> None:
         for entry in skipped:
-            file = self._file(entry.path)
-            file.status, file.reason = "skipped", entry.reason
+            self._set(entry.path, "skipped", entry.reason)
         self.files = dict(sorted(self.files.items()))
 
     def _add(self, finding: Finding) -> Item:
         item = Item(finding, len(self.items))
         self.items.append(item)
-        if item.is_new:
-            self._file(finding.path).counts[finding.severity] += 1
+        self._count(item)
         return item
+
+    def _count(self, item: Item) -> None:
+        self.known[item.finding.state] += 1
+        self._by_path.setdefault(item.finding.path, []).append(item)
+        self._tally(item, 1)
+
+    def _tally(self, item: Item, step: int) -> None:
+        if item.is_new:
+            self._file(item.finding.path).counts[item.finding.severity] += step
+            self.counts[item.finding.severity] += step
+        else:
+            self.num_hidden += step
 
     def _reconcile(self, report: Report) -> None:
         """The report decides: findings that its limit left out go, unless the person did something with them."""
         self.report, self.seconds_left = report, None
-        left = Counter(report.findings)
+        left, reviewed = Counter(report.findings), frozenset(report.reviewed)
         kept: list[Item] = []
         for item in self.items:
             if left[item.finding] > 0 or item.mark:
@@ -132,32 +157,30 @@ class ReviewState:
                 item.number = len(kept)
                 kept.append(item)
         self.items = kept
+        for file in self.files.values():
+            file.counts.clear()
+        self.counts.clear()
+        self.known.clear()
+        self._by_path.clear()
+        self.num_hidden = 0
+        for item in kept:
+            self._count(item)
         for finding in (+left).elements():
             self._add(finding)
         for failed in report.failed:
-            file = self._file(failed.path)
-            if file.status not in ("failed", "stopped"):
-                file.status, file.reason = "failed", failed.reason
+            if self._file(failed.path).status not in ("failed", "stopped"):
+                self._set(failed.path, "failed", failed.reason)
         for file in self.files.values():
             if file.status in ("queued", "running"):
-                file.status = "clean" if file.path in report.reviewed else "stopped"
-        self._count_again()
-
-    def _count_again(self) -> None:
-        for file in self.files.values():
-            file.counts.clear()
-        for item in self.items:
-            if item.is_new:
-                self._file(item.finding.path).counts[item.finding.severity] += 1
+                self._set(file.path, "clean" if file.path in reviewed else "stopped")
 
     # -- the person -----------------------------------------------------------------------------------------------
 
     def set_mark(self, item: Item, mark: Mark) -> None:
         """What the person made of it; "" takes it back."""
-        counts = self._file(item.finding.path).counts
-        counts[item.finding.severity] -= item.is_new
+        self._tally(item, -1)
         item.mark = mark
-        counts[item.finding.severity] += item.is_new
+        self._tally(item, 1)
 
     def current_report(self) -> Report | None:
         """The report with the states that the person gave; before the end a partial one. None before the scope is known."""
@@ -198,19 +221,10 @@ class ReviewState:
 
     # -- figures --------------------------------------------------------------------------------------------------
 
-    @property
-    def counts(self) -> Counter[Severity]:
-        """New findings by severity."""
-        total: Counter[Severity] = Counter()
-        for file in self.files.values():
-            total += file.counts
-        return total
-
-    @property
-    def num_hidden(self) -> int:
-        """Findings that are known, suppressed or put aside."""
-        return sum(not item.is_new for item in self.items)
-
     def num_files(self, *statuses: FileStatus) -> int:
         """Files in any of these states."""
-        return sum(file.status in statuses for file in self.files.values())
+        return sum(self._statuses[status] for status in statuses)
+
+    def items_of(self, path: str) -> list[Item]:
+        """The findings of a file, by arrival."""
+        return self._by_path.get(path, [])

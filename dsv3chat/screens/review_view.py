@@ -52,11 +52,8 @@ class ReviewView:
         self.detail.show(None, (), "", words)
 
     def _show_code(self, source: SourceFile | None, item: Item | None) -> None:
-        items = self._screen.session.state.items if source is not None else ()
-        path = source.path if source is not None else ""
-        others = {
-            i.finding.line: i.finding.severity for i in items if i.finding.path == path and i is not item
-        }
+        items = self._screen.session.state.items_of(source.path) if source is not None else ()
+        others = {i.finding.line: i.finding.severity for i in items if i is not item}
         finding = item.finding if item is not None else None
         self.code.show(source, finding, others)
         number = finding.line if finding is not None else 1

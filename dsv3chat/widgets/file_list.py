@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from textual.content import Content
@@ -12,6 +12,8 @@ from dsv3chat.sanitize import clean_line
 from dsv3chat.widgets.lines import LineView, padded
 from dsv3chat.widgets.rows import MUTED, Row
 from dsv3chat.widgets.severity import FILE_SIGNS, FILE_STYLES, STYLES
+
+_MANY = 50  # lines that are drawn one by one
 
 
 class ListedFile(Protocol):
@@ -70,10 +72,14 @@ class FileList(LineView):
         if path in self._places:
             self.move_to(self._places[path])
 
-    def file_changed(self, path: str) -> None:
-        """Draw its line anew."""
-        if path in self._places:
-            self.line_changed(self._places[path])
+    def files_changed(self, paths: Collection[str]) -> None:
+        """Draw their lines anew."""
+        if len(paths) > _MANY:
+            self.show_lines(self.num_lines)
+            return
+        for path in paths:
+            if path in self._places:
+                self.line_changed(self._places[path])
 
     def refresh_running(self) -> None:
         """Draw those in sight anew that are being reviewed."""

@@ -144,10 +144,13 @@ class ScriptedReview:
         files = self.scope.files
         self._told: list[Finding] = []
         self._done: list[str] = []
+        by_path: dict[str, list[Finding]] = {}
+        for found in self.findings:
+            by_path.setdefault(found.path, []).append(found)
         yield ReviewStarted(self.scope.description, len(files), len(files), 1000, self.scope.skipped)
         for number, file in enumerate(files, 1):
             yield FileStarted(file.path, 1)
-            here = [f for f in self.findings if f.path == file.path]
+            here = by_path.get(file.path, [])
             for found in here:
                 self._told.append(found)
                 yield FindingFound(found)
@@ -160,7 +163,8 @@ class ScriptedReview:
     def _report(self) -> Report:
         bad = {f.path for f in self.failed}
         told = sorted(self._told, key=lambda f: (f.path, f.line, f.rule))
-        left = [Skipped(f.path, "stopped") for f in self.scope.files if f.path not in self._done]
+        done = set(self._done)
+        left = [Skipped(f.path, "stopped") for f in self.scope.files if f.path not in done]
         return Report(
             self.scope.description,
             self.scope.root,
