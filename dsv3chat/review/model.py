@@ -43,6 +43,9 @@ class ReviewedModel:
     count_tokens: Callable[[str], int]  # of bare text
     count_prompt: Callable[[Sequence[Message]], int]  # of what the model's template makes of messages
     exact_tokens: bool = True  # False: both estimate from characters
+    context_tokens: int | None = (
+        None  # of one request, answer included: the model's or the pool's; None: not known
+    )
 
 
 def choose_protocol(name: str | None, model: ReviewedModel) -> ReviewProtocol:
@@ -65,6 +68,7 @@ def describe_model(model: str, profile: Profile) -> ReviewedModel:
     built_here = f"{NAME} {VERSION} {FINGERPRINT}"  # every build is the same, whatever its times are
     identity = built_here if model == NAME else _folder_identity(folder)
     tokenizer = _tokenizer(folder)
+    positions = config.get("max_position_embeddings")
     arithmetic = [profile.precision, profile.compute, profile.kv_precision, profile.group_size]
     placed = [(rule.match, rule.precision, rule.group_size) for rule in profile.rules]
     digest = hashlib.sha256(json.dumps([identity, arithmetic, placed]).encode()).hexdigest()
@@ -78,6 +82,7 @@ def describe_model(model: str, profile: Profile) -> ReviewedModel:
         count_tokens=estimate_tokens if tokenizer is None else _text_counter(tokenizer),
         count_prompt=estimate_prompt if tokenizer is None else _prompt_counter(tokenizer),
         exact_tokens=tokenizer is not None,
+        context_tokens=min(positions, profile.cache_lens) if isinstance(positions, int) else None,
     )
 
 

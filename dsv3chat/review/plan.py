@@ -14,9 +14,12 @@ from dsv3chat.review.inspection import Inspector, Result
 from dsv3chat.review.model import ReviewedModel
 from dsv3chat.review.protocol import ReviewProtocol
 from dsv3chat.review.values import Chunk, Scope, Skipped, SourceFile
+from engine import Message
 
 Splitter: TypeAlias = Callable[[SourceFile], Sequence[Chunk]]
 BUDGET = "budget"
+_PATH_TOKENS = 100  # of a prompt, beside prefix and code: path, fences, the template's own
+_MIN_CHUNK_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,20 @@ def splitter(
     strategy: Strategy = "auto",
     context_tokens: int | None = None,
 ) -> Splitter:
-    """chunks.split within the protocol's limits; `context_tokens` takes the place of its tokens for a chunk."""
-    limits = ChunkLimits(protocol.max_lines, context_tokens or protocol.max_tokens)
+    """chunks.split within the protocol's limits, and what the model's context leaves beside prefix and answer.
+
+    `context_tokens` takes the place of both for the tokens of a chunk; a request that is too large for it is refused.
+    """
+    limits = ChunkLimits(protocol.max_lines, context_tokens or _chunk_tokens(protocol, model))
     return lambda file: split(file, limits, model.count_tokens, strategy)
+
+
+def _chunk_tokens(protocol: ReviewProtocol, model: ReviewedModel) -> int:
+    if model.context_tokens is None:
+        return protocol.max_tokens
+    prefix = model.count_prompt([Message("system", protocol.system_prompt)])
+    room = model.context_tokens - prefix - _PATH_TOKENS - protocol.max_answer_tokens
+    return max(_MIN_CHUNK_TOKENS, min(protocol.max_tokens, room))
 
 
 def make_plan(

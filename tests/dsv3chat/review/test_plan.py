@@ -1,5 +1,7 @@
 """What a review will do, known before any model is loaded."""
 
+from dataclasses import replace
+
 import pytest
 
 from dsv3chat.review.general_protocol import GENERAL
@@ -57,6 +59,14 @@ def test_chunks_keep_to_the_limits_of_the_protocol():
     made = plan(long_file("a.py", 200))
     assert len(made.tasks) > 1
     assert all(len(task.chunk.lines) <= NANO.max_lines for task in made.tasks)
+
+
+def test_chunks_leave_room_for_prefix_and_answer_in_a_small_context():
+    small = replace(model(), context_tokens=NANO.max_answer_tokens + 500)
+    chunks = splitter(NANO, small)(long_file("a.py", 200))
+    assert chunks
+    for chunk in chunks:
+        assert estimate_prompt(NANO.messages(chunk)) + NANO.max_answer_tokens <= small.context_tokens
 
 
 def test_the_budget_ends_before_the_first_chunk_that_exceeds_it():
