@@ -115,15 +115,19 @@ class Git:
         return [os.fsdecode(name) for name in names.split(b"\0") if name]
 
     def commit_id(self, revision: str) -> str:
-        """The id of the commit that a person's words name. Raises BadRevisionError."""
-        if not revision or "\0" in revision:
-            raise BadRevisionError(f"a revision is expected, found {revision!r}")
-        done = self._call(("rev-list", "--max-count=1", "--end-of-options", revision, "--"))
-        if done.returncode != 0:
-            raise BadRevisionError(f"git: {_words(done.stderr)}")
-        if not done.stdout.strip():
-            raise BadRevisionError(f"{revision!r} names no commit")
-        return done.stdout.decode("ascii").strip()
+        """The id of the one commit that a person's words name. Raises BadRevisionError in git's own words."""
+        if not revision or "\0" in revision or revision.startswith("-"):
+            raise BadRevisionError(f"bad revision {revision!r}: expected is a commit, a branch or a tag")
+        done = self._call(("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"))
+        name = done.stdout.decode("ascii").strip()
+        if done.returncode == 0 and not name.startswith("^"):  # "^REV" is everything but REV
+            return name
+        why = self._call(
+            ("rev-list", "--max-count=1", revision, "--")
+        )  # its words are better than --verify's
+        if why.returncode != 0:
+            raise BadRevisionError(f"git: {_words(why.stderr)}")
+        raise BadRevisionError(f"{revision!r} does not name one commit; A..B and A...B are for --diff")
 
     def merge_base(self, first: str, second: str) -> str | None:
         """The id of the last common commit, None where there is none."""

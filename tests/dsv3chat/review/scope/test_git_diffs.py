@@ -393,17 +393,52 @@ def test_a_diff_without_changes_is_a_scope_without_files(repo):
     assert (scope.files, scope.skipped, scope.is_diff) == ((), (), True)
 
 
-@pytest.mark.parametrize(
-    "revision", ["nope", "-x", "--output=evil", "HEAD..nope", "nope...HEAD", "^HEAD", "a b", "\0"]
-)
+BAD = [
+    "nope",
+    "-x",
+    "--output=evil",
+    "HEAD..nope",
+    "nope...HEAD",
+    "^HEAD",
+    "HEAD^!",
+    "HEAD:x.py",
+    "HEAD^{tree}",
+    "a b",
+    "\0",
+]
+
+
+@pytest.mark.parametrize("revision", BAD)
 def test_a_bad_revision_is_named_in_one_line_and_reaches_git_as_no_option(repo, revision):
     repo.write("x.py", BODY)
     repo.commit()
     before = sorted(repo.root.iterdir())
-    with pytest.raises(BadRevisionError) as caught:
-        scope_of(repo, DiffRequest.between(revision))
-    assert "\n" not in str(caught.value)
+    for request in (DiffRequest.between(revision), DiffRequest.commit(revision)):
+        with pytest.raises(BadRevisionError) as caught:
+            scope_of(repo, request)
+        assert "\n" not in str(caught.value)
     assert sorted(repo.root.iterdir()) == before
+
+
+def test_a_bad_revision_has_gits_own_words_and_a_range_is_no_commit(repo):
+    repo.write("x.py", BODY)
+    repo.commit()
+    repo.commit()
+    with pytest.raises(BadRevisionError, match="bad revision 'nope'"):
+        scope_of(repo, DiffRequest.between("nope"))
+    with pytest.raises(BadRevisionError, match="does not name one commit"):
+        scope_of(repo, DiffRequest.commit("HEAD~1..HEAD"))
+
+
+def test_branches_tags_and_words_of_git_name_commits(repo):
+    repo.write("x.py", BODY)
+    repo.commit()
+    repo.git("tag", "-a", "-m", "a tag", "v1")
+    repo.git("branch", "x.py")
+    repo.write("x.py", CHANGED)
+    repo.commit()
+    for revision in ("v1", "HEAD~1", "HEAD^", "main~1", "x.py", "@~1", "v1..main", "v1...", "HEAD~1.."):
+        assert [f.changed for f in scope_of(repo, DiffRequest.between(revision)).files] == [{15, 16}]
 
 
 def test_unrelated_histories_have_no_common_commit(repo):

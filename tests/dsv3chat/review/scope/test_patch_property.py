@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsv3chat.review.scope.names import unquote
@@ -15,6 +15,7 @@ TEXTS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(old=TEXTS, new=TEXTS, context=st.integers(0, 4))
 def test_a_parsed_hunk_is_the_new_side_and_the_removed_lines(old, new, context):
     lines = difflib.unified_diff(old, new, "a/f", "b/f", lineterm="", n=context)
@@ -34,6 +35,7 @@ def test_a_parsed_hunk_is_the_new_side_and_the_removed_lines(old, new, context):
     assert len(new) - added == len(old) - removed
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=20))
 def test_a_quoted_name_stands_for_its_bytes(name):
     quoted = b'"%s"' % b"".join(b"\\%03o" % byte for byte in name)
