@@ -28,7 +28,7 @@ from dsv3chat.review_narrator import ReviewNarrator, grouped
 from dsv3chat.review_outputs import StandardOutput, write_targets
 from dsv3chat.review_plan import plan_json, plan_text
 from dsv3chat.review_request import Request, read_request
-from dsv3chat.review_setup import Setup, open_setup
+from dsv3chat.review_setup import Setup, exit_code_left, open_setup
 from dsv3chat.settings import Settings, load_settings
 from engine import LoadCancelledError, LoadProgress, SamplingParams
 from engine.paths import models_dir
@@ -213,9 +213,9 @@ def _full_screen(request: Request, settings: Settings) -> int:
         backend.close()
     if outcome.report is None:
         return outcome.code
-    document = last.document(outcome.report)
-    write_targets(request.targets, document)
+    code = outcome.code or exit_code_left(outcome.report, request.fail_on)
+    write_targets(request.targets, last.document(outcome.report, code))
     for target in request.targets:
         narrator.say(f"wrote {target}")
     narrator.say(conclusion(outcome.report))
-    return outcome.code or document.exit_code
+    return code

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from dsv3chat.review.plan import splitter
 from dsv3chat.review.protocol import ReviewProtocol
 from dsv3chat.review.reviewer import Review
 from dsv3chat.review.scope import BadRevisionError, DiffRequest, open_scope
-from dsv3chat.review.values import Report, Scope, Severity
+from dsv3chat.review.values import Report, Scope, Severity, Skipped
 from dsv3chat.review_request import Request
 from dsv3chat.settings import Settings
 from engine import LoadProgress
@@ -57,12 +58,12 @@ class Setup:
             on_load=on_load,
         )
 
-    def document(self, report: Report) -> Document:
-        """A report with what the command makes of it."""
+    def document(self, report: Report, code: int | None = None) -> Document:
+        """A report with what the command makes of it; `code` is the exit code where something else decided it."""
         return Document(
             report,
             self.protocol.rules,
-            exit_code(report, self.request.fail_on),
+            exit_code(report, self.request.fail_on) if code is None else code,
             self.request.threshold,
             self.started_at,
             tuple(self.warnings),
@@ -84,6 +85,11 @@ def exit_code(report: Report, fail_on: Severity | None) -> int:
     """An execution error outranks findings: a review that is not complete is never 0 or 1."""
     if report.interrupted:
         return exit_codes.INTERRUPTED
+    return exit_code_left(report, fail_on)
+
+
+def exit_code_left(report: Report, fail_on: Severity | None) -> int:
+    """Of a review that a person stopped from its screen: no signal came, it is incomplete."""
     if not report.complete:
         return exit_codes.INCOMPLETE
     failing = fail_on is not None and any(finding.severity >= fail_on for finding in report.new_findings)
@@ -105,11 +111,12 @@ def open_setup(request: Request, settings: Settings, diff: bytes, say: Callable[
     model = describe_model(launch.model, launch.profile)
     protocol = protocol_of(request, model)
     scope = _scope(request, diff, warn)
+    baseline_file = request.baseline or scope.root / BASELINE_FILE
+    scope = _without(scope, (baseline_file, *(target.path for target in request.targets)))
     if request.context_tokens is not None and request.context_tokens > protocol.max_tokens:
         warn(
             f"--context-tokens {request.context_tokens}: {protocol.name} is made for at most {protocol.max_tokens}"
         )
-    baseline_file = request.baseline or scope.root / BASELINE_FILE
     baseline: Baseline | None = None
     if baseline_file.exists() or (request.baseline is not None and not request.update_baseline):
         baseline = Baseline.read(baseline_file)
@@ -142,11 +149,25 @@ def _scope(request: Request, diff: bytes, warn: Callable[[str], None]) -> Scope:
         return _open(replace(request, revision="", paths=(request.revision, *request.paths)), diff)
 
 
+def _without(scope: Scope, own: Iterable[Path]) -> Scope:
+    """A scope in which the command's own files are skipped: they quote the code that they are about."""
+    places = {os.path.realpath(path) for path in own}
+    mine = [file.path for file in scope.files if os.path.realpath(scope.root / file.path) in places]
+    if not mine:
+        return scope
+    skipped = (*scope.skipped, *(Skipped(path, "a file of this command's own") for path in mine))
+    return replace(
+        scope,
+        files=tuple(file for file in scope.files if file.path not in mine),
+        skipped=tuple(sorted(skipped, key=lambda place: place.path)),
+    )
+
+
 def _open(request: Request, diff: bytes) -> Scope:
     return open_scope(
         tuple(map(Path, request.paths)),
         diff=_diff(request, diff),
-        exclude=(*request.exclude, BASELINE_FILE),
+        exclude=request.exclude,
         gitignore=request.gitignore,
         max_file_bytes=request.max_file_bytes,
     )

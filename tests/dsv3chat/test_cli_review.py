@@ -328,6 +328,18 @@ def test_a_baseline_hides_what_it_knows_until_something_else_comes(review, tree)
     assert out.startswith("good.py:1: high")
 
 
+def test_the_commands_own_files_are_not_reviewed(review, tree):
+    (tree / "out.py").write_text(MARKED)
+    (tree / "known.py").write_text('{"version": 1, "findings": []}')
+    code, _, _, _ = review(
+        "-f", "json", "-o", "json=out.py", "--baseline", "known.py", "--update-baseline", answers={}
+    )
+    assert code == 0
+    skipped = json.loads((tree / "out.py").read_text())["skipped"]
+    assert [entry["path"] for entry in skipped] == ["known.py", "out.py"]
+    assert json.loads((tree / "known.py").read_text())["findings"] == []
+
+
 def test_an_incomplete_review_leaves_the_baseline_as_it_was(review, tree):
     code, _, err, _ = review("--update-baseline", "--baseline", "known.json", answers={"bad.py": "no JSON"})
     assert code == 3

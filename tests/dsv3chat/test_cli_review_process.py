@@ -201,6 +201,20 @@ def test_progress_is_drawn_over_on_a_terminal_only(start):
     assert b"2 files, 2 chunks, " in err
 
 
+def test_in_a_terminal_it_opens_the_screen_and_writes_the_files_when_it_is_left(start):
+    controller, terminal = pty.openpty()
+    process = start({"answers": FINDING}, "-o", "a.json", stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    assert b"\x1b[?1049h" in read_until(controller, b"Mutable default")
+    os.write(controller, b"\x11")  # ctrl+q
+    shown = everything(controller)
+    os.close(controller)
+    report = json.loads((start.tree / "a.json").read_text())
+    assert process.wait(30) == report["exit_code"] == 1
+    assert b"wrote json" in shown
+    assert [finding["path"] for finding in report["findings"]] == ["a.py"]
+
+
 def test_a_diff_that_does_not_come_is_explained(start):
     read_end, write_end = os.pipe()
     process = start({}, "--stdin-diff", stdin=read_end)
