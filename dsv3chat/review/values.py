@@ -35,7 +35,7 @@ class SourceFile:
     digest: str  # SHA-256 of the bytes
     changed: frozenset[int] | None = None
     hunks: tuple[Hunk, ...] = ()  # of a diff, in order; empty: the whole file
-    partial: bool = False  # only the lines of the hunks are known, all others are "" (a diff without its file)
+    partial: bool = False  # only the hunks' lines are known, all others are "" (a diff without its file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +189,8 @@ class Report:
     seconds: float = 0.0
     complete: bool = True  # False: a file failed, the budget ran out, or it was stopped
     interrupted: bool = False
-    raw_answers: tuple[tuple[str, int, str], ...] = ()  # (path, first line of the chunk, text): answers that are none
-    notes: tuple[str, ...] = ()  # what a person should know: the engine's last words, a cache that is not used
+    raw_answers: tuple[tuple[str, int, str], ...] = ()  # answers that are none: (path, chunk's start, text)
+    notes: tuple[str, ...] = ()  # what a person should know: last words of the engine, a cache without use
 
     @property
     def new_findings(self) -> tuple[Finding, ...]:
