@@ -39,7 +39,7 @@ from tests.dsv3chat.review.scripted import (
     source,
 )
 
-SECONDS = 10  # before a test gives up
+SECONDS = 60  # before a test gives up
 FUNCTIONS = "def f(x):\n    return x\n\n\ndef g(x):\n    return x\n"
 
 
