@@ -18,6 +18,7 @@ from dsv3chat.store import Store
 from engine import (
     Engine,
     Finished,
+    JsonSchema,
     Message,
     Profile,
     SamplingParams,
@@ -25,6 +26,8 @@ from engine import (
     find_profile,
     read_profile,
 )
+from engine.text.grammar import Grammars
+from engine.text.tokenizer import Tokenizer
 
 CASES = json.loads((Path(__file__).parent / "expected.json").read_text())["cases"]
 QUESTION = "What is the capital of France?"
@@ -79,6 +82,86 @@ def test_stop_strings_end_the_answer_before_them(native):
     events = list(native.submit([Message("user", QUESTION)], params))
     assert "".join(e.text for e in events if isinstance(e, TextDelta)) == "The capital of "
     assert events[-1].reason == "stop_string"
+
+
+REVIEWER = (
+    "You are a code reviewer. Report real defects only: bugs, security holes, leaked resources, swallowed errors. "
+    'Answer with JSON: {"findings":[{"line":int,"severity":"error"|"warning"|"info","rule":str,"message":str,'
+    '"suggestion":str}]}. The numbers in the margin are line numbers. No defects: an empty list.'
+)
+CODE = """File: src/app.py
+```python
+12| def f(x, acc=[]):
+13|     if x == None:
+14|         return acc
+15|     acc.append(x)
+```"""
+FINDING = {
+    "line": {"type": "integer", "minimum": 12, "maximum": 15},
+    "severity": {"enum": ["error", "warning", "info"]},
+    "rule": {"enum": ["mutable-default", "bare-except", "none-comparison", "is-literal", "missing-return"]},
+    "message": {"type": "string", "maxLength": 200},
+    "suggestion": {"type": "string", "maxLength": 200},
+}
+FINDINGS = {
+    "type": "array",
+    "maxItems": 4,
+    "items": {
+        "type": "object",
+        "properties": FINDING,
+        "required": list(FINDING),
+        "additionalProperties": False,
+    },
+}
+REVIEW = JsonSchema(
+    json.dumps(
+        {
+            "type": "object",
+            "properties": {"findings": FINDINGS},
+            "required": ["findings"],
+            "additionalProperties": False,
+        }
+    )
+)
+
+
+ANSWER = (
+    '{"findings":[{"line":12,"severity":"warning","rule":"mutable-default","message":"`acc` has a mutable default (list); '
+    'changes leak from one call of `f` to the next.","suggestion":"def f(x, acc=None):"},{"line":13,"severity":"info",'
+    '"rule":"none-comparison","message":"`== None` calls __eq__, which a class can override; use `is None`.",'
+    '"suggestion":"    if x is None:"}]}'
+)
+
+
+def review(code: str) -> list[Message]:
+    return [Message("system", REVIEWER), Message("user", code)]
+
+
+def test_a_grammar_forces_the_very_tokens_that_the_model_writes_without_one(widened):
+    tokenizer = Tokenizer.open(Path(widened.info.path))
+    prompt, ids = tokenizer.encode_chat(review(CODE)), tokenizer.encode_text(ANSWER)
+    argmax = widened.score([*prompt, *ids]).argmax
+    assert [*ids, 2] == list(argmax[len(prompt) - 1 :])  # 2: the end of turn, which a grammar does not need
+    grammar = Grammars(tokenizer, [2], tokenizer.num_ids).start(REVIEW, thinking=False)
+    forced, chosen = list(grammar.begin()), 0
+    for position, token in enumerate(ids):
+        if forced:
+            assert token == forced.pop(0), tokenizer.decode(ids[:position])
+            continue
+        assert grammar.mask()[token]
+        forced = list(grammar.push(token))
+        chosen += 1
+    assert grammar.ended
+    assert chosen < len(ids) * 2 / 3
+
+
+def test_a_clean_chunk_costs_a_step_or_two_under_a_grammar(widened):
+    before = widened.stats().num_steps
+    clean = review("File: src/app.py\n```python\n7| def add(a, b):\n8|     return a + b\n```")
+    events = list(widened.submit(clean, SamplingParams(temperature=0.0, grammar=REVIEW)))
+    assert "".join(e.text for e in events if isinstance(e, TextDelta)) == '{"findings":[]}'
+    assert events[-1].reason == "stop"
+    assert widened.stats().num_steps - before <= 2
 
 
 async def test_greedy_text_is_the_same_through_screen_plain_mode_and_api(nano_dir, tmp_path):
