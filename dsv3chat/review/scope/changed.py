@@ -49,9 +49,10 @@ def matches(hunks: Sequence[PatchHunk], data: bytes) -> bool:
     """Whether the new side of every hunk stands in `data` where it says."""
     lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return all(
-        tuple(lines[hunk.start - 1 : hunk.start - 1 + len(hunk.lines)]) == hunk.lines
+        hunk.start <= len(lines)
+        and tuple(lines[hunk.start - 1 : hunk.start - 1 + len(hunk.lines)]) == hunk.lines
         for hunk in hunks
-        if hunk.lines
+        if hunk.start > 0  # 0: nothing of the file is left
     )
 
 

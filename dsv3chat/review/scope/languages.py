@@ -120,5 +120,5 @@ def language_of(path: str, first_line: str = "") -> str:
     stem, dot, extension = name.rpartition(".")
     if dot and stem and extension in _BY_EXTENSION:
         return _BY_EXTENSION[extension]
-    shebang = _SHEBANG.match(first_line)
+    shebang = _SHEBANG.match(first_line[:200])
     return _BY_INTERPRETER.get(shebang[1].lower(), TEXT) if shebang else TEXT

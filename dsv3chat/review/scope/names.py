@@ -27,6 +27,7 @@ _PREFIX_PAIRS = {
     b"21",
 }  # also of diff -R
 DEV_NULL = b"/dev/null"
+_MAX_HEADER = 10_000  # bytes; two paths as long as a system takes them
 
 
 def unquote(name: bytes) -> bytes:
@@ -54,11 +55,13 @@ def halves(rest: bytes) -> tuple[bytes, bytes] | None:
         return unquote(quoted[0]), unquote(rest[quoted.end() + 1 :])
     if rest.endswith(b'"') and (start := rest.find(b' "')) > 0:
         return rest[:start], unquote(rest[start + 1 :])
-    spaces = [i for i, byte in enumerate(rest) if byte == 0x20]
-    pairs = [(rest[:i], rest[i + 1 :]) for i in spaces]
-    same = [pair for pair in pairs if len(pair[0]) == len(pair[1]) and pair[0][2:] == pair[1][2:]]
-    if same:
-        return same[0]
+    if len(rest) > _MAX_HEADER:
+        return None
+    middle = len(rest) // 2
+    left, right = rest[:middle], rest[middle + 1 :]
+    if rest[middle : middle + 1] == b" " and left[2:] == right[2:]:
+        return left, right
+    pairs = ((rest[:i], rest[i + 1 :]) for i, byte in enumerate(rest) if byte == 0x20)
     return max(pairs, key=lambda pair: len(common(*pair) or b""), default=None)
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from dsv3chat.review.scope.names import DEV_NULL, candidates, halves, readable, side, unquote
 
-_HUNK = re.compile(rb"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
+_HUNK = re.compile(rb"@@ -(\d{1,15})(?:,(\d{1,15}))? \+(\d{1,15})(?:,(\d{1,15}))? @@")
 _COLOUR = re.compile(rb"\x1b\[[0-9;:]*[mK]")
 _INDEX = re.compile(rb"index [0-9a-f]+\.\.([0-9a-f]+)(?: (\d+))?$")
-_BINARY = re.compile(rb"Binary files (.+) and (.+) differ$")
+_BINARY = re.compile(rb"Binary files (.{1,5000}) and (.{1,5000}) differ$")
 _SUBMODULE, _SYMLINK = b"160000", b"120000"
 
 
@@ -191,8 +191,8 @@ class _Parser:
             elif kind != b"\\":
                 break
             self._next += 1
-        if old_left or new_left:
-            section.wrong = f"its diff is damaged: the hunk in line {first} ends early or late"
+        if old_left or new_left or (lines and start == 0):
+            section.wrong = f"its diff is damaged: the hunk in line {first} is not what its header says"
             return
         section.hunks.append(PatchHunk(start, tuple(lines), frozenset(changed), tuple(removed)))
 
