@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.app import App, SystemCommand
@@ -22,8 +22,6 @@ from dsv3chat.sanitize import clean
 from dsv3chat.screens.chat import ChatScreen
 from dsv3chat.screens.help import bindings_of
 from dsv3chat.screens.loading import LoadingScreen
-from dsv3chat.screens.review import ReviewScreen
-from dsv3chat.screens.review_job import Prepare
 from dsv3chat.screens.reviews import Reviews
 from dsv3chat.screens.session import ChatSession
 from dsv3chat.settings import Settings, SettingsError, save_setting
@@ -31,6 +29,9 @@ from dsv3chat.store import Store
 from dsv3chat.terminal import guarded
 from dsv3chat.themes import THEMES, theme_for
 from engine import EngineError, LoadCancelledError, LoadProgress, ModelInfo, SamplingParams
+
+if TYPE_CHECKING:
+    from dsv3chat.screens.review_job import Prepare
 
 SWITCH_INTERVAL_S = 0.001  # key to paint beside a Python-bound thread: 10/59 ms instead of 24/148 (p50/p95)
 PROGRESS_S = 0.1
@@ -148,8 +149,10 @@ class ChatApp(App[None]):
     def action_interrupt(self) -> None:
         """ctrl+c: stops the loading; in chat and review see their `interrupt`; closes any other screen."""
         screen = self.screen
-        if isinstance(screen, ChatScreen | ReviewScreen):
+        if isinstance(screen, ChatScreen):
             screen.interrupt()
+        elif self.reviews.screen is not None and screen is self.reviews.screen:
+            self.reviews.screen.interrupt()
         elif isinstance(screen, LoadingScreen):
             self.backend.cancel_load()
         else:
@@ -163,12 +166,11 @@ class ChatApp(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: our commands, and nothing that does not exist here."""
-        if isinstance(screen, ReviewScreen):
-            for binding in bindings_of(ReviewScreen, {}):
-                what = binding.tooltip or binding.description
-                yield SystemCommand(
-                    binding.description.capitalize(), what, partial(screen.run_action, binding.action)
-                )
+        review = self.reviews.screen
+        if review is not None and screen is review:
+            for binding in bindings_of(type(review), {}):
+                title, what = binding.description.capitalize(), binding.tooltip or binding.description
+                yield SystemCommand(title, what, partial(review.run_action, binding.action))
             return
         chat = self.reviews.chat
         if chat is None:

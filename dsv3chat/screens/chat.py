@@ -25,7 +25,6 @@ from dsv3chat.screens.drafting import Drafting
 from dsv3chat.screens.gauge_place import SAMPLE_S, GaugePlace
 from dsv3chat.screens.help import HelpScreen, bindings_of
 from dsv3chat.screens.message_actions import MessageActions
-from dsv3chat.screens.review_begin import begin_review, pick_review
 from dsv3chat.screens.sending import Sending
 from dsv3chat.screens.session import ChatSession
 from dsv3chat.screens.sessions import SessionsScreen
@@ -384,10 +383,12 @@ class ChatScreen(Screen[None]):
     def action_review(self) -> None:
         """The review there is, else one of what is picked."""
         if not self._chat_app.reviews.show():
-            pick_review(self._chat_app)
+            self.review("")
 
     def review(self, words: str) -> None:
-        """A review of what the words of /review name."""
+        """A review of what the words of /review name; without words, ask."""
+        from dsv3chat.screens.review_begin import begin_review  # a third of the start of a chat otherwise
+
         begin_review(self._chat_app, words)
 
     def action_help(self) -> None:

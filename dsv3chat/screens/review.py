@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from dsv3chat.screens.reviews import Reviews
 
 POLL_S = 0.05
+LEAVE_S = 3.0  # between the two esc that leave the program
 _BARS_S = 0.25
 _SHARE = 10  # times that a listing took, until the next one: of ten thousand findings it takes 30 ms
 _WIDE = 100  # columns from which on the files stand beside the findings
@@ -96,6 +98,7 @@ class ReviewScreen(Screen[None]):
         self.order, self.show_hidden, self._query = ORDERS[0], False, Query()
         self._timer: Timer | None = None
         self._bars_at = self._list_at = 0.0
+        self._leave_until = 0.0
         self._list_due = False
         self._polls = self._touched = False
 
@@ -202,7 +205,7 @@ class ReviewScreen(Screen[None]):
         self._progress.show(*bars.progress_line(session, width))
         self._summary.update(bars.summary_lines(session))
         self._status.show(
-            bars.status_text(session, self.reviews.chat is not None), self.actions.outlook(width)
+            bars.status_text(session, not self.reviews.leaves_program), self.actions.outlook(width)
         )
         hidden = session.state.known.total() - session.state.known["new"]
         order = self.order if not self.filter.value else f"{self.order}, filtered"
@@ -402,8 +405,12 @@ class ReviewScreen(Screen[None]):
             self.remove_class("-files")
             self.call_after_refresh(self.findings.focus)
         elif self.session.stop():
+            self._leave_until = math.inf
             self.say("stopping; what was found is kept, esc again leaves")
             self.refresh_bars()
+        elif self.reviews.leaves_program and time.monotonic() >= self._leave_until:
+            self._leave_until = time.monotonic() + LEAVE_S
+            self.notify("esc again to leave", timeout=LEAVE_S, markup=False)
         else:
             self.reviews.leave()
 

@@ -169,12 +169,11 @@ class ReviewActions:
             return Content("")
         key = (session.running, session.state.num_hidden, len(session.state.items), session.state.report)
         if self._outlook[0] != key:
-            document = session.document()
-            words = ""
-            if document is not None and not session.running:
-                words = f"exit code {document.exit_code} (--fail-on {document.threshold})"
-            elif document is not None:
-                words = f"--fail-on {document.threshold}"
+            document = session.document(as_if_complete=True)
+            will = "will be " if session.running else ""
+            words = (
+                f"exit code {will}{document.exit_code} (--fail-on {document.threshold})" if document else ""
+            )
             self._outlook = (key, words)
         parts = [self._outlook[1], *(job.outputs if width >= 100 else ())]
         return Content.styled(clean_line(" · ".join(part for part in parts if part)), MUTED)

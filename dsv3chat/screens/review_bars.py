@@ -47,7 +47,9 @@ def progress_line(session: ReviewSession, width: int) -> tuple[Content, Content]
         share = loading.done_bytes / loading.total_bytes if loading.total_bytes else 0.0
         text = " · ".join(clean_line(t) for t in (loading.stage, loading.detail) if t)
         percent = f" {share:4.0%}  " if loading.total_bytes else "  "
-        return Content.assemble(bar(share, width // 4), f"{percent}loading: {text}"), Content("")
+        left = session.seconds_left()
+        after = f"review ETA {clock(left)}" if left is not None else ""
+        return Content.assemble(bar(share, width // 4), f"{percent}loading: {text}"), Content(after)
     share = state.done_chunks / state.num_chunks if state.num_chunks else float(state.report is not None)
     reviewed = state.num_files("clean", "findings", "failed", "stopped")
     num = state.num_files("queued", "running") + reviewed
@@ -123,6 +125,8 @@ def status_text(session: ReviewSession, in_chat: bool) -> Content:
     if session.running:
         if session.stopping:
             return Content.styled("■ stopping", "$text-warning")
+        if session.loading is not None:
+            return Content("◌ loading the model")
         busy = [f.path.rpartition("/")[2] for f in state.files.values() if f.status == "running"]
         names = clean_line(", ".join(busy[:2])) + (f" and {len(busy) - 2} more" if len(busy) > 2 else "")
         return Content(f"● reviewing {names}" if names else "● beginning")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from dsv3chat.review.formats import Document
 from dsv3chat.review.values import Report, ReviewEvent, Scope
 from engine import LoadProgress
+
+if TYPE_CHECKING:
+    from dsv3chat.review.formats import Document
 
 
 class RunningReview(Protocol):

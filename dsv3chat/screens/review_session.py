@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dsv3chat.backend import ChatBackend
@@ -181,9 +181,14 @@ class ReviewSession:
 
     # -- the report -----------------------------------------------------------------------------------------------
 
-    def document(self) -> Document | None:
-        """The report as it stands, with its exit code; None before the scope is known."""
+    def document(self, as_if_complete: bool = False) -> Document | None:
+        """The report as it stands, with its exit code; None before the scope is known.
+
+        `as_if_complete`: while the review runs, as if it ended now with every file reviewed.
+        """
         report = self.state.current_report()
+        if report is not None and self.running and not self.stopping and as_if_complete:
+            report = replace(report, failed=(), complete=True, interrupted=False)
         return self.job.document(report) if self.job is not None and report is not None else None
 
     def export(self, name: str, path: Path) -> None:

@@ -11,12 +11,12 @@ from dsv3chat.review.values import Report
 from dsv3chat.sanitize import clean
 from dsv3chat.screens.chat import ChatScreen
 from dsv3chat.screens.loading import LoadingScreen
-from dsv3chat.screens.review import ReviewScreen
-from dsv3chat.screens.review_job import Prepare
-from dsv3chat.screens.review_session import ReviewSession
 
 if TYPE_CHECKING:
     from dsv3chat.app import ChatApp
+    from dsv3chat.screens.review import ReviewScreen
+    from dsv3chat.screens.review_job import Prepare
+    from dsv3chat.screens.review_session import ReviewSession
 
 
 class Reviews:
@@ -36,6 +36,9 @@ class Reviews:
 
     def open(self, prepare: Prepare) -> None:
         """Begin a review; one that still runs is stopped."""
+        from dsv3chat.screens.review import ReviewScreen  # a chat without a review starts without it
+        from dsv3chat.screens.review_session import ReviewSession
+
         old, app = self.screen, self._app
         if self.session is not None:
             self.session.stop()
@@ -77,9 +80,14 @@ class Reviews:
             app.switch_screen(loading)
             app.load()
 
+    @property
+    def leaves_program(self) -> bool:
+        """Whether there is no chat to go back to."""
+        return self.alone and self.chat is None
+
     def leave(self) -> None:
         """Back to the chat, or out of the program that was started for the review alone."""
-        if self.alone and self.chat is None:
+        if self.leaves_program:
             self._app.exit()
         else:
             self._app.pop_screen()
@@ -88,7 +96,7 @@ class Reviews:
         """The review of a screen ended: without a report the program that was started for it ends too."""
         session = screen.session
         if session.error is not None:
-            if self.alone and self.chat is None:
+            if self.leaves_program:
                 self._app.exit(return_code=0)
             else:
                 self._app.notify(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
 
@@ -89,6 +90,12 @@ class CodeView(LineView):
         if place is not None:
             shown = max(1, self.scrollable_content_region.height)
             self.scroll_to(y=max(0, place - shown // 3), animate=False, force=True)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The line that was shown stays in sight."""
+        number = self._number
+        super().on_resize(event)
+        self.go_to(number)
 
     @property
     def shown_number(self) -> int:

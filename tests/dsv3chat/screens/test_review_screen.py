@@ -74,6 +74,7 @@ async def test_findings_come_while_it_runs_and_the_worst_stands_first_until_the_
 ):
     async with opened(hold(tmp_path, 3), size) as s:
         await s.until(lambda: "Ring slot advanced" in s.text and "eval of input" not in s.text)
+        await s.until(lambda: "exit code will be 1" in s.text)
         await s.until(lambda: "0/3 files" in s.text and "ETA 06:20" in s.text)
         assert "● reviewing kv.py" in s.text
         s.review.go_on.set()
@@ -397,3 +398,21 @@ async def test_thousands_of_findings_and_files_are_listed_and_the_last_is_a_key_
         assert s.screen.findings.cursor == 9999
         assert "number 0 " in s.text
         assert s.screen.files.current.path == "pkg0/m0.py"
+
+
+async def test_esc_after_the_end_asks_once_before_it_leaves_the_program(opened):
+    async with opened() as s:
+        await s.press("escape")
+        assert s.app.is_running
+        assert s.said("esc again to leave")
+        await s.press("escape")
+        await s.until(lambda: not s.app.is_running)
+    assert s.app.reviews.finish().complete
+
+
+async def test_every_key_is_in_the_palette(opened):
+    async with opened() as s:
+        await s.press("ctrl+p")
+        await s.until(lambda: "Apply" in s.text)
+        await s.press(*"apply", "enter")
+        await s.until(lambda: "float" in (s.root / "src/pack.py").read_text())
