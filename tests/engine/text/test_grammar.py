@@ -206,6 +206,16 @@ def test_the_end_of_turn_is_allowed_where_the_answer_may_end_and_no_other_contro
     assert (state.ended, state.error) == (True, "")
 
 
+def test_every_end_of_turn_that_the_model_has_ends_the_answer():
+    tokenizer = nano()
+    for end in (0, 2):  # <|endoftext|>, <|im_end|>
+        state = Grammars(tokenizer, [2, 0], tokenizer.num_ids).start(JsonSchema('{"type":"integer"}'), False)
+        state.push(tokenizer.encode_text("7")[0])
+        assert state.mask()[[0, 2]].all()
+        state.push(end)
+        assert state.ended
+
+
 def test_a_mask_is_as_wide_as_what_may_be_sampled():
     tokenizer = nano()
     for num_ids in (tokenizer.num_ids - 100, tokenizer.num_ids):
