@@ -136,6 +136,8 @@ class ChatApp(App[None]):
         try:
             loading.result()
         except EngineError as error:
+            if self.reviews.take_back(error):
+                return
             self.failure = error
             self.exit(return_code=130 if isinstance(error, LoadCancelledError) else 1)
             return

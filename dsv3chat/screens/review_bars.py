@@ -109,10 +109,8 @@ def summary_lines(session: ReviewSession) -> Content:
         lines.append(Content.styled(f"baseline {known} (b)", MUTED))
     if suppressed:
         lines.append(Content.styled(f"suppressed {suppressed} (b)", MUTED))
-    if state.report is not None:
-        dropped = sum(state.report.dropped.values())
-        if dropped:
-            lines.append(Content.styled(f"dropped {dropped}", MUTED))
+    for reason, number in (state.report.dropped if state.report is not None else {}).items():
+        lines.append(Content.styled(f"dropped {number}: {clean_line(reason)}", MUTED))
     return Content("\n").join(lines)
 
 

@@ -20,7 +20,7 @@ _FILE = "next or previous file with findings"
 KEYS = (
     _key("escape", "escape", "stop", "close the filter, stop the review, leave", "esc"),
     _key("f1", "help", "help", "this page", "F1"),
-    _key("enter,d", "discuss", "discuss", "into the chat, with the finding and its code", "⏎"),
+    _key("enter,d", "discuss", "discuss", "into the chat, with the finding and its code", "⏎ d"),
     _key("a", "apply", "apply", "put the suggestion into the file, if its lines are still the same"),
     _key("u", "undo", "", "take the applied suggestion out again"),
     _key("i", "ignore", "ignore", "write the finding into the baseline; again takes it out"),

@@ -11,6 +11,7 @@ from dsv3chat.review.values import Report
 from dsv3chat.sanitize import clean
 from dsv3chat.screens.chat import ChatScreen
 from dsv3chat.screens.loading import LoadingScreen
+from engine import EngineError
 
 if TYPE_CHECKING:
     from dsv3chat.app import ChatApp
@@ -79,6 +80,14 @@ class Reviews:
             loading = LoadingScreen(draft)
             app.switch_screen(loading)
             app.load()
+
+    def take_back(self, error: EngineError) -> bool:
+        """The model did not load for the chat: show the review again. False: there is none."""
+        if self.screen is None:
+            return False
+        self._app.switch_screen(self.screen)
+        self._app.notify(clean(f"no chat: {error}"), severity="error", markup=False, timeout=8)
+        return True
 
     @property
     def leaves_program(self) -> bool:

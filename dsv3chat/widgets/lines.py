@@ -35,8 +35,8 @@ class LineView(ScrollView, can_focus=True):
         Binding("down,j", "step(1)", "line above or below", show=False, id="lines.down", key_display="↓ j"),
         Binding("pageup", "page(-1)", "a page", show=False, id="lines.page_up"),
         Binding("pagedown", "page(1)", "a page", show=False, id="lines.page_down"),
-        Binding("home,g", "edge(-1)", "to the first or last line", show=False, id="lines.first"),
-        Binding("end,G", "edge(1)", "to the first or last line", show=False, id="lines.last"),
+        Binding("home,g", "edge(-1)", "to the first line", show=False, id="lines.first"),
+        Binding("end,G", "edge(1)", "to the last line", show=False, id="lines.last"),
     ]
 
     class Moved(Message):

@@ -53,6 +53,15 @@ async def test_the_model_is_loaded_for_the_chat_when_the_review_needed_none(open
         assert s.app.backend.info is not None
 
 
+async def test_a_model_that_does_not_load_for_the_chat_leaves_the_review_as_it_was(opened):
+    async with opened(loaded=False) as s:
+        s.app.backend.cancel_load()
+        await s.press("d")
+        await s.until(lambda: s.said("no chat"))
+        await s.until(lambda: shows(s, ReviewScreen) and "eval of input" in s.text)
+        assert s.app.reviews.finish().complete
+
+
 async def test_review_words_open_a_review_of_the_folder_with_the_chats_own_model(opened):
     answer = (
         '{"findings":[{"line":2,"end_line":2,"severity":"high","category":"security","title":"eval of input",'
