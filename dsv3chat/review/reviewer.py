@@ -204,12 +204,13 @@ class Review:
                         crew.stop()
                         if self._backend.info is None and isinstance(gone.__cause__, EngineError):
                             raise gone.__cause__
-                        tally.fail_rest(str(gone))
                         notes[:] = [str(gone)]
                     case Broken(error):
                         raise error
         finally:
             crew.stop()
+        for path in tally.fail_rest(notes[0]) if notes else ():
+            yield self._file_done(tally, path)
 
     def _begin(self, tally: Tally, task: Task, begun: set[str]) -> Iterator[ReviewEvent]:
         path = task.file.path

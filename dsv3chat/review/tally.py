@@ -149,12 +149,14 @@ class Tally:
         file = self._files[path]
         return file.num_chunks > 0 and file.num_pending == 0
 
-    def fail_rest(self, reason: str) -> None:
-        """The model is gone: what is not done has failed for this reason."""
-        for path, file in self._files.items():
-            if not self.is_done(path):
-                file.failure = file.failure or reason
-                file.num_done = file.num_chunks
+    def fail_rest(self, reason: str) -> list[str]:
+        """The model is gone: what is not done has failed for this reason. Returns the paths."""
+        rest = [path for path in self._files if not self.is_done(path)]
+        for path in rest:
+            file = self._files[path]
+            file.failure = file.failure or reason
+            file.num_done = file.num_chunks
+        return rest
 
     def report(self, base: Report, max_findings: int | None, stopped: bool, notes: tuple[str, ...]) -> Report:
         """`base`, which says what was reviewed with what, completed. A stop that came after the end interrupts nothing."""

@@ -229,7 +229,10 @@ def test_a_request_that_fails_fails_its_file_in_the_engines_words(reply):
 
 def test_a_broken_engine_ends_the_review_with_its_own_words():
     backend = ScriptedBackend(by_path({"b.py": closed("the engine broke: NaN")}, answer(finding())))
-    report = run(backend, *files("abc"), model=model(concurrency=1))
+    started = review(backend, *files("abc"), model=model(concurrency=1))
+    events = list(started.events())
+    report = started.report
+    assert [event.path for event in events if isinstance(event, FileDone)] == ["a.py", "b.py", "c.py"]
     assert report.reviewed == ("a.py",)
     assert report.failed == (
         Skipped("b.py", "the engine broke: NaN"),
@@ -238,6 +241,15 @@ def test_a_broken_engine_ends_the_review_with_its_own_words():
     assert report.notes == ("the engine broke: NaN",)
     assert len(report.findings) == 1
     assert not report.complete
+
+
+def test_answers_that_were_under_way_when_the_engine_broke_are_counted_once():
+    backend = ScriptedBackend(by_path({"b.py": closed()}, answer(finding())))
+    started = review(backend, *files("abcdef"), model=model(concurrency=4))
+    done = [event.path for event in started.events() if isinstance(event, FileDone)]
+    report = started.report
+    assert sorted(done) == [f"{name}.py" for name in "abcdef"]
+    assert sorted([*report.reviewed, *(failed.path for failed in report.failed)]) == sorted(done)
 
 
 def test_a_model_that_does_not_load_is_the_callers_error():
