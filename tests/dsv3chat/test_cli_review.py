@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from dsv3chat import cli, cli_chat, exit_codes
-from tests.dsv3chat.review_driver import DEFECT, ReviewBackend
+from tests.dsv3chat.process.review_driver import DEFECT, ReviewBackend
 
 SCHEMAS = Path(__file__).parent / "review" / "schemas"
 MARKED = "def f(a=[]):\n    return a\n"
