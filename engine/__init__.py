@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from engine.profile import with_overrides as with_overrides
     from engine.sampling import JsonSchema as JsonSchema
     from engine.sampling import SamplingParams as SamplingParams
-    from engine.text.tokenizer import Tokenizer as Tokenizer
     from engine.text.grammar import read_schema as read_schema
+    from engine.text.tokenizer import Tokenizer as Tokenizer
     from engine.weights.locate import KnownModel as KnownModel
     from engine.weights.locate import find_model as find_model
     from engine.weights.locate import list_models as list_models

@@ -30,7 +30,7 @@ from engine.errors import (
 )
 from engine.events import Event, Failed, Finished, LoadProgress, Message, ModelInfo, Score, StepStats
 from engine.hardware import available_memory, probe_cpu
-from engine.kernels.eager import EagerKernels
+from engine.kernels.cpu import cpu_kernels
 from engine.model.cache import LatentCache
 from engine.model.config import ModelConfig
 from engine.model.deepseek_v3 import DeepseekV3
@@ -167,11 +167,12 @@ class Engine:
         if needs_text and isinstance(tokenizer, EngineError):
             raise tokenizer
         threads = profile.threads if profile.threads is not None else _default_threads()
+        kernels, packer, kernel_note = cpu_kernels(_DTYPE[profile.compute], threads)
         with _one_torch_thread():
-            weights = load(checkpoint, placement, on_progress, cancelled)
+            weights = load(checkpoint, placement, on_progress, cancelled, packer)
         on_progress(LoadProgress("preparing the cache"))
         cache = LatentCache(config.num_hidden_layers, num_blocks, PAGE_TOKENS, config.latent_dim, kv_dtype)
-        network = DeepseekV3(config, weights.parameters, EagerKernels(_DTYPE[profile.compute]))
+        network = DeepseekV3(config, weights.parameters, kernels)
         context = min(config.max_position_embeddings, num_blocks * PAGE_TOKENS)
         scheduler = Scheduler(num_blocks, PAGE_TOKENS, profile.max_batch_size, profile.chunk_size, context)
         limit = config.vocab_size
@@ -184,6 +185,8 @@ class Engine:
         )
         loop.start()
         notes = [*checkpoint.notes, *checkpoint_sampling(checkpoint.generation_config)[1]]
+        if kernel_note:
+            notes.append(kernel_note)
         if isinstance(tokenizer, EngineError):
             notes.append(str(tokenizer))
         info = ModelInfo(

@@ -42,7 +42,7 @@ def user_profiles_dir() -> Path:
 
 def shipped_profiles_dir() -> Path:
     """The profiles that come with the program: beside the package in a checkout, inside it when installed."""
-    inside = Path(__file__).parent / "_profiles"
+    inside = Path(__file__).parent / "profiles"
     return inside if inside.is_dir() else Path(__file__).parent.parent / "profiles"
 
 

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.kernels import eager_attention, eager_experts
-from engine.kernels.protocol import PagedKeys, Routing
+from engine.kernels.protocol import LayerKernels, PagedKeys, Routing
 from engine.kernels.widen import widen_rows
 from engine.quant.matrix import Matrix, MatrixStack
 
@@ -42,6 +42,10 @@ class EagerKernels:
         self.compute = compute
         self.few_rows = _FEW_ROWS
         self.scratch = torch.empty(_TILE_VALUES, dtype=torch.float32)
+
+    @property
+    def layers(self) -> LayerKernels | None:
+        return None
 
     def embed(self, table: Matrix, token_ids: torch.Tensor) -> torch.Tensor:
         return F.embedding(token_ids, table.data).to(self.compute)

@@ -7,8 +7,9 @@ Activations are in the compute dtype of the kernels unless a line says float32; 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -47,12 +48,73 @@ class Routing:
     scale: float  # routed_scaling_factor
 
 
+@dataclass(frozen=True, slots=True)
+class LayerSizes:
+    """A decoder layer's numbers, by the names of this module. No routing: a dense layer."""
+
+    hidden: int
+    heads: int
+    nope: int
+    rope: int
+    v: int
+    rank: int
+    eps: float
+    softmax_scale: float
+    num_experts: int
+    routing: Routing | None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """A decoder layer's tensors. Either `q` or (`q_a`, `q_a_norm`, `q_b`); `dense` is the MLP or the shared expert."""
+
+    input_norm: torch.Tensor
+    q: Matrix | None
+    q_a: Matrix | None
+    q_a_norm: torch.Tensor | None
+    q_b: Matrix | None
+    kv_a: Matrix
+    kv_a_norm: torch.Tensor
+    kv_b: Matrix
+    o: Matrix
+    post_attention_norm: torch.Tensor
+    dense: tuple[Matrix, Matrix, Matrix] | None  # gate, up, down
+    experts: tuple[MatrixStack, MatrixStack, MatrixStack] | None  # gate, up, down
+    router: torch.Tensor | None
+    correction_bias: torch.Tensor | None
+
+
+class LayerKernels(Protocol):
+    """Kernels that run whole decoder layers over packed weights: one call where the parts would be fifteen."""
+
+    def layer(self, sizes: LayerSizes, weights: LayerWeights) -> Any:
+        """A layer as `run_layers` takes it; holds on to its tensors."""
+
+    def run_layers(
+        self,
+        layers: Sequence[Any],
+        x: torch.Tensor,
+        rotation: torch.Tensor,
+        slots: torch.Tensor,
+        segments: Sequence[tuple[int, int, PagedKeys]],
+        pages: Sequence[torch.Tensor],
+    ) -> None:
+        """x (T, hidden) float32 through the layers, in place; the T new latents are in `pages` afterwards.
+
+        rotation (T, P / 2) complex64, slots (T,) int64, segments (first row, rows, keys), pages one tensor a layer.
+        """
+
+
 class Kernels(Protocol):
     """What the model computes with. One object per device; it holds scratch memory and serves one thread."""
 
     @property
     def compute(self) -> torch.dtype:
         """The dtype of activations between operations."""
+
+    @property
+    def layers(self) -> LayerKernels | None:
+        """What runs packed layers; None: there is nothing of the kind, and no weights are packed."""
 
     def embed(self, table: Matrix, token_ids: torch.Tensor) -> torch.Tensor:
         """(vocab, hidden), (T,) int64 -> (T, hidden): row `token_ids[t]` of the table."""

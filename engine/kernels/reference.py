@@ -27,6 +27,7 @@ class ReferenceKernels:
     """`Kernels` in float32."""
 
     compute = torch.float32
+    layers = None
 
     def embed(self, table: Matrix, token_ids: torch.Tensor) -> torch.Tensor:
         return dequantized(table)[token_ids]

@@ -22,5 +22,10 @@ class LatentCache:
         return self._layers[layer]
 
     @property
+    def pages(self) -> tuple[torch.Tensor, ...]:
+        """Every layer's pages, in order."""
+        return self._layers
+
+    @property
     def nbytes(self) -> int:
         return self._pages.nbytes

@@ -1,0 +1,33 @@
+// The kernels for AVX-512 (F, BW, VL, DQ).
+#include <immintrin.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "../kernels.h"
+
+namespace dsv {
+namespace {
+
+constexpr int ROWS = 12;  // rows of a tile of a large product
+constexpr int ACCUMULATORS = 24;  // of sixteen lanes, that leave registers for weights, one x and a mask
+constexpr int PANELS_OF_ONE = 8;  // panels that one row meets at once
+constexpr int HEADS = 4;  // heads that share a widened key
+
+#include "lanes.h"
+// clang-format off
+#include "kernels_impl.h"
+// clang-format on
+
+bool supported() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq");
+}
+
+}  // namespace
+
+const Kernels avx512_kernels = DSV_KERNELS("avx512", supported);
+
+}  // namespace dsv

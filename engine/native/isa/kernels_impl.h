@@ -1,0 +1,308 @@
+// Every kernel in terms of sixteen lanes. Included by each instruction set's file, inside its anonymous namespace,
+// after lanes.h; ROWS and PANELS_OF_ONE say how many accumulators its registers hold.
+
+inline void put(float* to, Lanes value, int count) {
+  if (count >= 16) {
+    store(to, value);
+    return;
+  }
+  float lanes[16];
+  store(lanes, value);
+  std::memcpy(to, lanes, sizeof(float) * static_cast<std::size_t>(count));
+}
+
+inline Lanes get(const float* from, int count) {
+  if (count >= 16) return load(from);
+  float lanes[16] = {};
+  std::memcpy(lanes, from, sizeof(float) * static_cast<std::size_t>(count));
+  return load(lanes);
+}
+
+// M rows of x times P panels. The sums stay in registers: M * P accumulators of sixteen lanes, P weights and one x, which
+// is why the two columns of a pair are loaded one after the other. Arrays of plain registers, not of Lanes: a compiler
+// keeps those in registers throughout.
+template <int M, int P>
+struct Sums {
+  static constexpr int N = P * REGISTERS;
+  Register values[M][N];
+
+  inline void begin(float* const* out, int first, int num_rows, bool accumulate) {
+    for (int m = 0; m < M; ++m)
+      for (int n = 0; n < N; ++n) values[m][n] = register_zero();
+    if (!accumulate) return;
+    for (int m = 0; m < M; ++m)
+      for (int p = 0; p < P; ++p) {
+        float lanes[16];
+        store(lanes, get(out[m] + 16 * (first + p), num_rows - 16 * (first + p)));
+        for (int r = 0; r < REGISTERS; ++r) values[m][p * REGISTERS + r] = register_load(lanes + REGISTER * r);
+      }
+  }
+
+  inline void end(float* const* out, int first, int num_rows) const {
+    for (int m = 0; m < M; ++m)
+      for (int p = 0; p < P; ++p) {
+        float lanes[16];
+        for (int r = 0; r < REGISTERS; ++r) register_store(lanes + REGISTER * r, values[m][p * REGISTERS + r]);
+        put(out[m] + 16 * (first + p), load(lanes), num_rows - 16 * (first + p));
+      }
+  }
+};
+
+template <int M, int P>
+inline void tile(const float* const* x, const Panels& w, int first, float* const* out, bool accumulate) {
+  constexpr int N = P * REGISTERS;
+  Sums<M, P> sums;
+  sums.begin(out, first, w.rows, accumulate);
+  Register s[M][N];
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n) s[m][n] = sums.values[m][n];
+  const float* xs[M];
+  for (int m = 0; m < M; ++m) xs[m] = x[m];
+  const std::uint16_t* panel = w.data + w.panel_values() * static_cast<std::size_t>(first);
+  const std::size_t stride = w.panel_values();
+  const int cols = w.cols;
+  int k = 0;
+  for (; k + 2 <= cols; k += 2, panel += 32) {
+    Register columns[N];
+    for (int n = 0; n < N; ++n)
+      columns[n] = register_even(panel + stride * (n / REGISTERS) + 2 * REGISTER * (n % REGISTERS));
+    for (int m = 0; m < M; ++m) {
+      const Register xk = register_splat(xs[m][k]);
+      for (int n = 0; n < N; ++n) s[m][n] = register_fma(xk, columns[n], s[m][n]);
+    }
+    for (int n = 0; n < N; ++n)
+      columns[n] = register_odd(panel + stride * (n / REGISTERS) + 2 * REGISTER * (n % REGISTERS));
+    for (int m = 0; m < M; ++m) {
+      const Register xk = register_splat(xs[m][k + 1]);
+      for (int n = 0; n < N; ++n) s[m][n] = register_fma(xk, columns[n], s[m][n]);
+    }
+  }
+  if (k < cols)
+    for (int n = 0; n < N; ++n) {
+      const Register column = register_even(panel + stride * (n / REGISTERS) + 2 * REGISTER * (n % REGISTERS));
+      for (int m = 0; m < M; ++m) s[m][n] = register_fma(register_splat(xs[m][k]), column, s[m][n]);
+    }
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n) sums.values[m][n] = s[m][n];
+  sums.end(out, first, w.rows);
+}
+
+template <int M, int P>
+inline void tile(const float* const* x, const FloatPanels& w, int first, float* const* out, bool accumulate) {
+  constexpr int N = P * REGISTERS;
+  Sums<M, P> sums;
+  sums.begin(out, first, w.rows, accumulate);
+  Register s[M][N];
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n) s[m][n] = sums.values[m][n];
+  const float* xs[M];
+  for (int m = 0; m < M; ++m) xs[m] = x[m];
+  const float* panel = w.data + w.panel_values * static_cast<std::size_t>(first);
+  const std::size_t stride = w.panel_values;
+  const int cols = w.cols;
+  for (int k = 0; k < cols; ++k, panel += 16) {
+    Register columns[N];
+    for (int n = 0; n < N; ++n)
+      columns[n] = register_load(panel + stride * (n / REGISTERS) + REGISTER * (n % REGISTERS));
+    for (int m = 0; m < M; ++m) {
+      const Register xk = register_splat(xs[m][k]);
+      for (int n = 0; n < N; ++n) s[m][n] = register_fma(xk, columns[n], s[m][n]);
+    }
+  }
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n) sums.values[m][n] = s[m][n];
+  sums.end(out, first, w.rows);
+}
+
+// Panels in groups of P, then what is left one by one, for the same M rows.
+template <int M, int P, class Weights>
+inline void strip(const float* const* x, const Weights& w, int first, int last, float* const* out, bool accumulate) {
+  int p = first;
+  for (; p + P <= last; p += P) tile<M, P>(x, w, p, out, accumulate);
+  if constexpr (P > 1)
+    for (; p < last; ++p) tile<M, 1>(x, w, p, out, accumulate);
+}
+
+// num_x <= M rows. As many panels at once as the registers hold, up to PANELS_OF_ONE streams from memory.
+template <int M, class Weights>
+inline void few_rows(const float* const* x, int num_x, const Weights& w, int first, int last, float* const* out,
+                     bool accumulate) {
+  constexpr int fitting = ACCUMULATORS / M, P = fitting < PANELS_OF_ONE ? fitting : PANELS_OF_ONE;
+  if (num_x == M) return strip<M, P>(x, w, first, last, out, accumulate);
+  if constexpr (M > 1) few_rows<M - 1>(x, num_x, w, first, last, out, accumulate);
+}
+
+// Rows in blocks of nearly one size. A pair of panels, which the second-level cache keeps, meets all rows before the next.
+template <class Weights>
+void any_rows(const float* const* x, int num_x, const Weights& w, int first, int last, float* const* out,
+              bool accumulate) {
+  if (num_x <= ROWS) return few_rows<ROWS>(x, num_x, w, first, last, out, accumulate);
+  const int blocks = (num_x + ROWS - 1) / ROWS, size = (num_x + blocks - 1) / blocks;
+  for (int group = first; group < last; group += 2) {
+    const int end = group + 2 < last ? group + 2 : last;
+    for (int m = 0; m < num_x; m += size)
+      few_rows<ROWS>(x + m, num_x - m < size ? num_x - m : size, w, group, end, out + m, accumulate);
+  }
+}
+
+void matmul(const float* const* x, int num_x, const Panels& w, int first, int last, float* const* out,
+            bool accumulate) {
+  any_rows(x, num_x, w, first, last, out, accumulate);
+}
+
+void matmul_float(const float* const* x, int num_x, const FloatPanels& w, int first, int last, float* const* out,
+                  bool accumulate) {
+  any_rows(x, num_x, w, first, last, out, accumulate);
+}
+
+float dot(const float* x, const float* y, int size) {
+  Lanes sums[2] = {zero(), zero()};
+  int i = 0;
+  for (; i + 32 <= size; i += 32)
+    for (int s = 0; s < 2; ++s) sums[s] = fma(load(x + i + 16 * s), load(y + i + 16 * s), sums[s]);
+  float total = sum(add(sums[0], sums[1]));
+  for (; i < size; ++i) total += x[i] * y[i];
+  return total;
+}
+
+void rms_norm(const float* x, const float* weight, float eps, int size, float* out) {
+  const float scale = 1.0f / std::sqrt(dot(x, x, size) / static_cast<float>(size) + eps);
+  int i = 0;
+  for (; i + 16 <= size; i += 16) store(out + i, mul(load(weight + i), mul(load(x + i), splat(scale))));
+  for (; i < size; ++i) out[i] = weight[i] * (x[i] * scale);
+}
+
+inline Lanes silu(Lanes x) { return div(x, add(splat(1.0f), exp(sub(zero(), x)))); }
+
+void swiglu(float* gate, const float* up, float scale, int size) {
+  for (int i = 0; i < size; i += 16) {
+    const int count = size - i;
+    const Lanes value = mul(mul(silu(get(gate + i, count)), get(up + i, count)), splat(scale));
+    put(gate + i, value, count);
+  }
+}
+
+inline float value_of(std::uint16_t bf16) { return std::bit_cast<float>(static_cast<std::uint32_t>(bf16) << 16); }
+inline float value_of(float value) { return value; }
+
+// H heads meet two keys at once: each key is widened once for all of them. The sum of one head and key does not depend
+// on H: lanes over the dimensions, then the lanes, then the tail.
+template <int H, class Key>
+inline void key_dots(const float* const* q, int size, const Key* first, const Key* second, float scale,
+                     float* const* out, int at, bool both) {
+  Lanes sums[H][2];
+  for (int h = 0; h < H; ++h) sums[h][0] = sums[h][1] = zero();
+  int d = 0;
+  for (; d + 16 <= size; d += 16) {
+    const Lanes a = load(first + d), b = load(second + d);
+    for (int h = 0; h < H; ++h) {
+      const Lanes query = load(q[h] + d);
+      sums[h][0] = fma(query, a, sums[h][0]);
+      sums[h][1] = fma(query, b, sums[h][1]);
+    }
+  }
+  for (int h = 0; h < H; ++h) {
+    float one = sum(sums[h][0]), two = sum(sums[h][1]);
+    for (int t = d; t < size; ++t) {
+      one += q[h][t] * value_of(first[t]);
+      two += q[h][t] * value_of(second[t]);
+    }
+    out[h][at] = scale * one;
+    if (both) out[h][at + 1] = scale * two;
+  }
+}
+
+template <class Key>
+void scores(const float* const* q, int num_heads, int size, const Key* const* keys, int first, int last, float scale,
+            float* const* out) {
+  for (int l = first; l < last; l += 2) {
+    const bool both = l + 1 < last;
+    const Key* one = keys[l];
+    const Key* two = keys[both ? l + 1 : l];
+    int h = 0;
+    for (; h + HEADS <= num_heads; h += HEADS) key_dots<HEADS>(q + h, size, one, two, scale, out + h, l, both);
+    for (; h < num_heads; ++h) key_dots<1>(q + h, size, one, two, scale, out + h, l, both);
+  }
+}
+
+void softmax(float* values, int size) {
+  float top = values[0];
+  int i = 0;
+  if (size >= 16) {
+    Lanes tops = load(values);
+    for (i = 16; i + 16 <= size; i += 16) tops = max(tops, load(values + i));
+    top = largest(tops);
+  }
+  for (; i < size; ++i) top = values[i] > top ? values[i] : top;
+  Lanes sums = zero();
+  for (i = 0; i + 16 <= size; i += 16) {
+    const Lanes e = exp(sub(load(values + i), splat(top)));
+    sums = add(sums, e);
+    store(values + i, e);
+  }
+  float total = sum(sums);
+  if (i < size) {
+    float lanes[16];
+    store(lanes, exp(sub(get(values + i, size - i), splat(top))));
+    for (int j = 0; i + j < size; ++j) {
+      values[i + j] = lanes[j];
+      total += lanes[j];
+    }
+  }
+  const float inverse = 1.0f / total;
+  for (i = 0; i + 16 <= size; i += 16) store(values + i, mul(load(values + i), splat(inverse)));
+  for (; i < size; ++i) values[i] *= inverse;
+}
+
+constexpr int AHEAD = 16;  // keys
+
+template <int H, int B, class Key>
+inline void mix_block(const float* const* p, const Key* const* keys, int num_keys, int d, float* const* out) {
+  Lanes sums[H][B];
+  for (int h = 0; h < H; ++h)
+    for (int b = 0; b < B; ++b) sums[h][b] = zero();
+  for (int l = 0; l < num_keys; ++l) {
+    // a line of each key, at a distance that no hardware prefetcher follows
+    __builtin_prefetch(keys[l + AHEAD < num_keys ? l + AHEAD : num_keys - 1] + d);
+    Lanes key[B];
+    for (int b = 0; b < B; ++b) key[b] = load(keys[l] + d + 16 * b);
+    for (int h = 0; h < H; ++h) {
+      const Lanes weight = splat(p[h][l]);
+      for (int b = 0; b < B; ++b) sums[h][b] = fma(weight, key[b], sums[h][b]);
+    }
+  }
+  for (int h = 0; h < H; ++h)
+    for (int b = 0; b < B; ++b) store(out[h] + d + 16 * b, sums[h][b]);
+}
+
+template <int B, class Key>
+inline void mix_heads(const float* const* p, int num_heads, const Key* const* keys, int num_keys, int d,
+                      float* const* out) {
+  int h = 0;
+  for (; h + HEADS <= num_heads; h += HEADS) mix_block<HEADS, B>(p + h, keys, num_keys, d, out + h);
+  for (; h < num_heads; ++h) mix_block<1, B>(p + h, keys, num_keys, d, out + h);
+}
+
+template <class Key>
+void mix(const float* const* p, int num_heads, const Key* const* keys, int num_keys, int first, int last,
+         float* const* out) {
+  int d = first;
+  for (; d + 32 <= last; d += 32) mix_heads<2>(p, num_heads, keys, num_keys, d, out);
+  for (; d + 16 <= last; d += 16) mix_heads<1>(p, num_heads, keys, num_keys, d, out);
+  for (; d < last; ++d)
+    for (int h = 0; h < num_heads; ++h) {
+      float total = 0.0f;
+      for (int l = 0; l < num_keys; ++l) total += p[h][l] * value_of(keys[l][d]);
+      out[h][d] = total;
+    }
+}
+
+void widen(const std::uint16_t* x, int size, float* out) {
+  int i = 0;
+  for (; i + 16 <= size; i += 16) store(out + i, load(x + i));
+  for (; i < size; ++i) out[i] = value_of(x[i]);
+}
+
+#define DSV_KERNELS(NAME, SUPPORTED)                                                                             \
+  {NAME,     SUPPORTED, matmul,  matmul_float,         rms_norm,        swiglu, dot, scores<std::uint16_t>, scores<float>, \
+   softmax,  mix<std::uint16_t>, mix<float>,           widen}

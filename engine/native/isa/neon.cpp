@@ -1,0 +1,29 @@
+// The kernels for AArch64, where the compiler turns the plain lanes into NEON.
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "../kernels.h"
+
+namespace dsv {
+namespace {
+
+constexpr int ROWS = 5;  // rows of a tile of a large product
+constexpr int ACCUMULATORS = 5;  // of sixteen lanes, that leave registers for weights, one x and a mask
+constexpr int PANELS_OF_ONE = 4;  // panels that one row meets at once
+constexpr int HEADS = 3;  // heads that share a widened key
+
+#include "lanes.h"
+// clang-format off
+#include "kernels_impl.h"
+// clang-format on
+
+bool supported() { return true; }
+
+}  // namespace
+
+const Kernels neon_kernels = DSV_KERNELS("neon", supported);
+
+}  // namespace dsv

@@ -1,0 +1,29 @@
+// The kernels for plain C++ that every processor runs.
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "../kernels.h"
+
+namespace dsv {
+namespace {
+
+constexpr int ROWS = 4;  // rows of a tile of a large product
+constexpr int ACCUMULATORS = 4;  // of sixteen lanes, that leave registers for weights, one x and a mask
+constexpr int PANELS_OF_ONE = 1;  // panels that one row meets at once
+constexpr int HEADS = 3;  // heads that share a widened key
+
+#include "lanes.h"
+// clang-format off
+#include "kernels_impl.h"
+// clang-format on
+
+bool supported() { return true; }
+
+}  // namespace
+
+const Kernels scalar_kernels = DSV_KERNELS("scalar", supported);
+
+}  // namespace dsv

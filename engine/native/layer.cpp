@@ -1,0 +1,139 @@
+// One decoder layer: norms, projections, rotary embedding, the latents' way into the cache. Knows neither how attention
+// is computed nor how experts are chosen.
+#include "layer.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace dsv {
+namespace {
+
+std::uint16_t round_to_bf16(float value) {  // to nearest, ties to even; NaN stays NaN
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
+  return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+// (x[2j], x[2j + 1]) as one complex number times rotation[j]
+void rotate(float* x, const float* rotation, int size) {
+  for (int i = 0; i < size; i += 2) {
+    const float re = x[i], im = x[i + 1], c = rotation[i], s = rotation[i + 1];
+    x[i] = re * c - im * s;
+    x[i + 1] = re * s + im * c;
+  }
+}
+
+void norm_rows(const Engine& engine, const float* x, std::size_t stride, const float* weight, float eps, int size,
+               int num_rows, float* out, std::size_t out_stride) {
+  const auto one = [&](int row, int) {
+    engine.kernels.rms_norm(x + row * stride, weight, eps, size, out + row * out_stride);
+  };
+  if (num_rows <= 4)  // not worth a job
+    for (int row = 0; row < num_rows; ++row) one(row, 0);
+  else
+    engine.pool.run(num_rows, one);
+}
+
+// latent (rank + rope) of one row, projected: normalise, rotate, round into its slot
+void write_latent(const Engine& engine, const Layer& layer, const Step& step, int row, float* latent, void* pages) {
+  engine.kernels.rms_norm(latent, layer.kv_a_norm, kLatentNormEps, layer.rank, latent);
+  rotate(latent + layer.rank, step.rotation + static_cast<std::size_t>(row) * layer.rope, layer.rope);
+  const int width = layer.rank + layer.rope;
+  const std::size_t at = static_cast<std::size_t>(step.slots[row]) * width;
+  if (step.float_cache) {
+    std::memcpy(static_cast<float*>(pages) + at, latent, sizeof(float) * width);
+  } else {
+    std::uint16_t* to = static_cast<std::uint16_t*>(pages) + at;
+    for (int i = 0; i < width; ++i) to[i] = round_to_bf16(latent[i]);
+  }
+}
+
+}  // namespace
+
+Panels HeadPanels::key_up(int head) const {
+  Panels up{data, rank, nope};
+  const Panels down{nullptr, v, rank};
+  const std::size_t one = up.num_panels() * up.panel_values() + down.num_panels() * down.panel_values();
+  up.data = data + one * head;
+  return up;
+}
+
+Panels HeadPanels::value_up(int head) const {
+  const Panels before = key_up(head);
+  return {before.data + before.num_panels() * before.panel_values(), v, rank};
+}
+
+std::vector<float*> row_pointers(float* base, std::size_t stride, int count) {
+  std::vector<float*> rows(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) rows[i] = base + stride * i;
+  return rows;
+}
+
+void multiply(const Engine& engine, const float* const* x, int num_rows, const std::vector<Product>& products) {
+  struct Unit {
+    int product, first, last;
+  };
+  int panels = 0;
+  for (const Product& product : products) panels += product.weights.num_panels();
+  // large enough that taking one costs nothing, small enough that the threads end together
+  const int share = panels / (engine.pool.size() * 6);
+  const int group = num_rows > 4 ? 2 : share >= 8 ? 8 : share >= 4 ? 4 : share >= 2 ? 2 : 1;
+  std::vector<Unit> units;
+  units.reserve(static_cast<std::size_t>(panels / group) + products.size());
+  for (int index = 0; index < static_cast<int>(products.size()); ++index)
+    for (int first = 0, count = products[index].weights.num_panels(); first < count; first += group)
+      units.push_back({index, first, std::min(first + group, count)});
+  engine.pool.run(static_cast<int>(units.size()), [&](int index, int) {
+    const Unit& unit = units[index];
+    const Product& product = products[unit.product];
+    engine.kernels.matmul(x, num_rows, product.weights, unit.first, unit.last, product.out, product.accumulate);
+  });
+}
+
+void run_layer(const Engine& engine, const Layer& layer, const Step& step, void* pages, float* x) {
+  const int num_rows = step.num_rows, hidden = layer.hidden;
+  const int q_width = layer.heads * (layer.nope + layer.rope), latent_width = layer.rank + layer.rope;
+  const int out_width = layer.heads * layer.v;
+  const bool compressed = layer.q_a.data != nullptr;
+  const int q_rank = compressed ? layer.q_a.rows : 0;
+  const std::size_t rows = static_cast<std::size_t>(num_rows);
+  std::vector<float> scratch(rows * (hidden + q_width + latent_width + out_width + q_rank));
+  float* normed = scratch.data();
+  float* q = normed + rows * hidden;
+  float* latent = q + rows * q_width;
+  float* out = latent + rows * latent_width;
+  float* q_low = out + rows * out_width;
+
+  norm_rows(engine, x, hidden, layer.input_norm, layer.eps, hidden, num_rows, normed, hidden);
+  const auto x_rows = row_pointers(x, hidden, num_rows), normed_rows = row_pointers(normed, hidden, num_rows);
+  const auto q_rows = row_pointers(q, q_width, num_rows), latent_rows = row_pointers(latent, latent_width, num_rows);
+  if (compressed) {
+    const auto low_rows = row_pointers(q_low, q_rank, num_rows);
+    multiply(engine, normed_rows.data(), num_rows,
+             {{layer.q_a, low_rows.data()}, {layer.kv_a, latent_rows.data()}});
+    norm_rows(engine, q_low, q_rank, layer.q_a_norm, kLatentNormEps, q_rank, num_rows, q_low, q_rank);
+    multiply(engine, low_rows.data(), num_rows, {{layer.q_b, q_rows.data()}});
+  } else {
+    multiply(engine, normed_rows.data(), num_rows, {{layer.q, q_rows.data()}, {layer.kv_a, latent_rows.data()}});
+  }
+
+  const auto finish_row = [&](int row, int) {
+    write_latent(engine, layer, step, row, latent_rows[row], pages);
+    for (int head = 0; head < layer.heads; ++head)
+      rotate(q_rows[row] + head * (layer.nope + layer.rope) + layer.nope,
+             step.rotation + static_cast<std::size_t>(row) * layer.rope, layer.rope);
+  };
+  if (num_rows <= 4)
+    for (int row = 0; row < num_rows; ++row) finish_row(row, 0);
+  else
+    engine.pool.run(num_rows, finish_row);
+
+  attend(engine, layer, step, pages, q, out);
+  multiply(engine, row_pointers(out, out_width, num_rows).data(), num_rows, {{layer.o, x_rows.data(), true}});
+
+  norm_rows(engine, x, hidden, layer.post_attention_norm, layer.eps, hidden, num_rows, normed, hidden);
+  feed_forward(engine, layer, normed, num_rows, x);
+}
+
+}  // namespace dsv

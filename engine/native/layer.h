@@ -1,0 +1,99 @@
+// A decoder layer of DeepSeek-V3 over packed bf16 weights: what it holds and what a step gives it. Knows no Python.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels.h"
+#include "pool.h"
+
+namespace dsv {
+
+constexpr float kLatentNormEps = 1e-6f;  // of q_a_norm and kv_a_norm, as DeepSeek's code has it
+
+struct PanelStack {  // matrices of one shape, one after another
+  Panels first;
+  Panels at(int index) const {
+    Panels panels = first;
+    panels.data += static_cast<std::size_t>(index) * first.num_panels() * first.panel_values();
+    return panels;
+  }
+};
+
+// kv_b by head: W_UK transposed, (rank, nope), then W_UV, (v, rank); so both forms of attention read it in panels.
+struct HeadPanels {
+  const std::uint16_t* data = nullptr;
+  int nope = 0, v = 0, rank = 0;
+  Panels key_up(int head) const;
+  Panels value_up(int head) const;
+};
+
+struct Mlp {
+  Panels gate, up, down;
+};
+
+struct Layer {
+  // sizes
+  int hidden = 0, heads = 0, nope = 0, rope = 0, v = 0, rank = 0;
+  float eps = 0.0f, softmax_scale = 0.0f;
+  // attention: q, or q_a, q_a_norm and q_b where the model has a q_lora
+  const float* input_norm = nullptr;
+  Panels q, q_a, q_b, kv_a, o;
+  const float* q_a_norm = nullptr;
+  const float* kv_a_norm = nullptr;
+  HeadPanels kv_b;
+  // feed-forward: `dense`, or experts with a router; `dense` is then the shared expert, if there is one
+  const float* post_attention_norm = nullptr;
+  Mlp dense;
+  int num_experts = 0, top_k = 0, num_groups = 1, kept_groups = 1;
+  bool normalise = true;
+  float routed_scale = 1.0f;
+  const float* router = nullptr;
+  const float* correction_bias = nullptr;
+  PanelStack gates, ups, downs;
+};
+
+struct Segment {  // one request's rows of a step
+  int row = 0, length = 0, start = 0;
+  const std::int64_t* blocks = nullptr;
+};
+
+struct Step {
+  int num_rows = 0;
+  const float* rotation = nullptr;      // (num_rows, rope / 2) pairs of cosine and sine
+  const std::int64_t* slots = nullptr;  // (num_rows): block * block_size + offset
+  std::vector<Segment> segments;
+  int block_size = 0;
+  bool float_cache = false;  // pages hold float32, else bf16
+};
+
+struct Engine {  // what every part of a layer computes with
+  const Kernels& kernels;
+  Pool& pool;
+};
+
+// Rows of one buffer as pointers, which is what the kernels take.
+std::vector<float*> row_pointers(float* base, std::size_t stride, int count);
+
+struct Product {
+  Panels weights;
+  float* const* out = nullptr;
+  bool accumulate = false;
+};
+
+// All products of the same x in one job: units are groups of panels over all the matrices.
+void multiply(const Engine& engine, const float* const* x, int num_rows, const std::vector<Product>& products);
+
+// x (num_rows, hidden) in place: x += attention(norm(x)), then x += feed_forward(norm(x)). `pages` is this layer's.
+void run_layer(const Engine& engine, const Layer& layer, const Step& step, void* pages, float* x);
+
+// out (num_rows, heads * v) = attention of rotated queries q (num_rows, heads * (nope + rope)) on the pages.
+void attend(const Engine& engine, const Layer& layer, const Step& step, const void* pages, const float* q, float* out);
+
+// ids and gates of one row, ids ascending. logits (num_experts) become scores.
+void choose_experts(const Layer& layer, float* logits, int* ids, float* gates);
+
+// x (num_rows, hidden) += routed and shared experts, or the dense MLP, of `normed`
+void feed_forward(const Engine& engine, const Layer& layer, const float* normed, int num_rows, float* x);
+
+}  // namespace dsv

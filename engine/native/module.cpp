@@ -1,0 +1,236 @@
+// What Python sees: threads, packing, a layer's description, and running layers. Tensors cross as checked addresses;
+// the caller keeps them alive. Every call that computes gives the GIL up.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+
+#include "kernels.h"
+#include "layer.h"
+#include "pool.h"
+
+namespace nb = nanobind;
+using namespace dsv;
+
+namespace {
+
+using Address = std::uintptr_t;
+using Matrix = std::tuple<Address, int, int>;  // panels: address, rows, columns
+using released = nb::call_guard<nb::gil_scoped_release>;
+
+template <class T>
+T* at(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+Panels panels(const Matrix& matrix) {
+  return {at<const std::uint16_t>(std::get<0>(matrix)), std::get<1>(matrix), std::get<2>(matrix)};
+}
+
+std::size_t packed_values(int rows, int cols) {
+  const Panels shape{nullptr, rows, cols};
+  return shape.num_panels() * shape.panel_values();
+}
+
+// from: (rows, cols) bf16 with `row_stride` and `col_stride`; to: packed_values(rows, cols)
+void pack(const std::uint16_t* from, int rows, int cols, std::size_t row_stride, std::size_t col_stride,
+          std::uint16_t* to) {
+  const Panels shape{nullptr, rows, cols};
+  for (int panel = 0; panel < shape.num_panels(); ++panel, to += shape.panel_values()) {
+    if (16 * panel + 16 > rows || cols % 2) std::memset(to, 0, sizeof(std::uint16_t) * shape.panel_values());
+    const int lanes = rows - 16 * panel < 16 ? rows - 16 * panel : 16;
+    for (int lane = 0; lane < lanes; ++lane) {
+      const std::uint16_t* row = from + row_stride * static_cast<std::size_t>(16 * panel + lane);
+      std::uint16_t* place = to + 2 * lane;
+      for (int k = 0; k < cols; ++k) place[k / 2 * 32 + k % 2] = row[col_stride * static_cast<std::size_t>(k)];
+    }
+  }
+}
+
+void pack_heads(const std::uint16_t* from, int heads, int nope, int v, int rank, std::uint16_t* to) {
+  const std::size_t width = static_cast<std::size_t>(rank);
+  for (int head = 0; head < heads; ++head) {
+    pack(from, rank, nope, 1, width, to);
+    to += packed_values(rank, nope);
+    pack(from + width * nope, v, rank, width, 1, to);
+    to += packed_values(v, rank);
+    from += width * (nope + v);
+  }
+}
+
+void take_row(const Panels& table, std::int64_t row, float* out) {
+  const std::uint16_t* panel = table.data + table.panel_values() * static_cast<std::size_t>(row / 16) + row % 16 * 2;
+  for (int k = 0; k < table.cols; ++k) {
+    const std::uint32_t bits = static_cast<std::uint32_t>(panel[k / 2 * 32 + k % 2]) << 16;
+    std::memcpy(out + k, &bits, sizeof bits);
+  }
+}
+
+struct Threads {
+  explicit Threads(int count, const std::string& isa)
+      : pool(count), engine{isa.empty() ? chosen_kernels() : kernels_named(isa), pool} {}
+  Pool pool;
+  Engine engine;
+};
+
+using Rows = std::vector<std::tuple<int, int, int, Address>>;  // row, length, start, address of the block ids
+
+Step step_of(int num_rows, Address rotation, Address slots, const Rows& segments, int block_size, bool float_cache) {
+  Step step{num_rows, at<const float>(rotation), at<const std::int64_t>(slots), {}, block_size, float_cache};
+  for (const auto& [row, length, start, blocks] : segments)
+    step.segments.push_back({row, length, start, at<const std::int64_t>(blocks)});
+  return step;
+}
+
+}  // namespace
+
+#define DSV_PANELS(FIELD)                                                                       \
+  def_prop_rw(                                                                                  \
+      #FIELD,                                                                                   \
+      [](const Layer& layer) {                                                                  \
+        return Matrix{reinterpret_cast<Address>(layer.FIELD.data), layer.FIELD.rows, layer.FIELD.cols}; \
+      },                                                                                        \
+      [](Layer& layer, const Matrix& matrix) { layer.FIELD = panels(matrix); })
+#define DSV_STACK(FIELD)                                                                        \
+  def_prop_rw(                                                                                  \
+      #FIELD,                                                                                   \
+      [](const Layer& layer) {                                                                  \
+        const Panels& first = layer.FIELD.first;                                                \
+        return Matrix{reinterpret_cast<Address>(first.data), first.rows, first.cols};           \
+      },                                                                                        \
+      [](Layer& layer, const Matrix& matrix) { layer.FIELD.first = panels(matrix); })
+#define DSV_VECTOR(FIELD)                                                              \
+  def_prop_rw(                                                                         \
+      #FIELD, [](const Layer& layer) { return reinterpret_cast<Address>(layer.FIELD); }, \
+      [](Layer& layer, Address address) { layer.FIELD = at<const float>(address); })
+
+NB_MODULE(_native, m) {
+  nb::set_leak_warnings(false);  // at exit the engine's thread may still hold its layers
+  m.def(
+      "isa", [] { return std::string(chosen_kernels().name); },
+      "The instruction set in use. ValueError: DSV3CHAT_ISA names one that is not known or cannot be run.");
+  m.def(
+      "isas",
+      [] {
+        std::vector<std::string> names;
+        for (const Kernels* kernels : supported_kernels()) names.push_back(kernels->name);
+        return names;
+      },
+      "The instruction sets that this processor runs, best first.");
+  m.def("packed_values", &packed_values, "Values of a (rows, cols) matrix in panels, padding included.");
+  m.def(
+      "pack",
+      [](Address from, int rows, int cols, Address to) {
+        pack(at<const std::uint16_t>(from), rows, cols, static_cast<std::size_t>(cols), 1, at<std::uint16_t>(to));
+      },
+      released(), "Rows of bf16 to panels.");
+  m.def(
+      "pack_heads",
+      [](Address from, int heads, int nope, int v, int rank, Address to) {
+        pack_heads(at<const std::uint16_t>(from), heads, nope, v, rank, at<std::uint16_t>(to));
+      },
+      released(), "kv_b (heads * (nope + v), rank) to each head's W_UK transposed and W_UV.");
+  m.def(
+      "embed",
+      [](const Matrix& table, Address ids, int count, Address out) {
+        for (int i = 0; i < count; ++i)
+          take_row(panels(table), at<const std::int64_t>(ids)[i],
+                   at<float>(out) + static_cast<std::size_t>(std::get<2>(table)) * static_cast<std::size_t>(i));
+      },
+      released(), "Rows of packed bf16 as float32.");
+
+  nb::class_<Threads>(m, "Threads")
+      .def(nb::init<int, const std::string&>(), nb::arg("count"), nb::arg("isa") = "")
+      .def_prop_ro("count", [](const Threads& threads) { return threads.pool.size(); })
+      .def(
+          "multiply",
+          [](Threads& threads, Address x, int num_rows, const Matrix& weights, Address out) {
+            const std::size_t cols = static_cast<std::size_t>(std::get<2>(weights));
+            const auto x_rows = row_pointers(at<float>(x), cols, num_rows);
+            const auto out_rows =
+                row_pointers(at<float>(out), static_cast<std::size_t>(std::get<1>(weights)), num_rows);
+            multiply(threads.engine, x_rows.data(), num_rows, {{panels(weights), out_rows.data()}});
+          },
+          released(), "out = x W^T, float32 rows.")
+      .def(
+          "attend",
+          [](Threads& threads, const Layer& layer, int num_rows, const Rows& segments, int block_size,
+             bool float_cache, Address pages, Address q, Address out) {
+            const Step step = step_of(num_rows, 0, 0, segments, block_size, float_cache);
+            attend(threads.engine, layer, step, at<void>(pages), at<const float>(q), at<float>(out));
+          },
+          released(), "Attention alone, of rotated queries.")
+      .def(
+          "feed_forward",
+          [](Threads& threads, const Layer& layer, Address normed, int num_rows, Address x) {
+            feed_forward(threads.engine, layer, at<const float>(normed), num_rows, at<float>(x));
+          },
+          released(), "x += MLP or experts of `normed`.")
+      .def(
+          "run_layers",
+          [](Threads& threads, const std::vector<const Layer*>& layers, int num_rows, Address rotation, Address slots,
+             const Rows& segments, int block_size, bool float_cache, const std::vector<Address>& pages, Address x) {
+            const Step step = step_of(num_rows, rotation, slots, segments, block_size, float_cache);
+            for (std::size_t i = 0; i < layers.size(); ++i)
+              run_layer(threads.engine, *layers[i], step, at<void>(pages.at(i)), at<float>(x));
+          },
+          released(), "x through the layers in place; the new latents are in the pages afterwards.")
+      .def(
+          "rms_norm",
+          [](Threads& threads, Address x, int num_rows, int size, Address weight, float eps, Address out) {
+            for (int row = 0; row < num_rows; ++row) {
+              const std::size_t offset = static_cast<std::size_t>(row) * static_cast<std::size_t>(size);
+              threads.engine.kernels.rms_norm(at<const float>(x) + offset, at<const float>(weight), eps, size,
+                                              at<float>(out) + offset);
+            }
+          },
+          released());
+
+  nb::class_<Layer>(m, "Layer")
+      .def(nb::init<>())
+      .def_rw("hidden", &Layer::hidden)
+      .def_rw("heads", &Layer::heads)
+      .def_rw("nope", &Layer::nope)
+      .def_rw("rope", &Layer::rope)
+      .def_rw("v", &Layer::v)
+      .def_rw("rank", &Layer::rank)
+      .def_rw("eps", &Layer::eps)
+      .def_rw("softmax_scale", &Layer::softmax_scale)
+      .def_rw("num_experts", &Layer::num_experts)
+      .def_rw("top_k", &Layer::top_k)
+      .def_rw("num_groups", &Layer::num_groups)
+      .def_rw("kept_groups", &Layer::kept_groups)
+      .def_rw("normalise", &Layer::normalise)
+      .def_rw("routed_scale", &Layer::routed_scale)
+      .DSV_VECTOR(input_norm)
+      .DSV_VECTOR(q_a_norm)
+      .DSV_VECTOR(kv_a_norm)
+      .DSV_VECTOR(post_attention_norm)
+      .DSV_VECTOR(router)
+      .DSV_VECTOR(correction_bias)
+      .DSV_PANELS(q)
+      .DSV_PANELS(q_a)
+      .DSV_PANELS(q_b)
+      .DSV_PANELS(kv_a)
+      .DSV_PANELS(o)
+      .def_prop_rw(
+          "dense", [](const Layer&) { return nb::none(); },
+          [](Layer& layer, const std::tuple<Matrix, Matrix, Matrix>& mlp) {
+            layer.dense = {panels(std::get<0>(mlp)), panels(std::get<1>(mlp)), panels(std::get<2>(mlp))};
+          },
+          nb::for_setter(nb::sig("def dense(self, gate_up_down: tuple, /) -> None")))
+      .def_prop_rw(
+          "kv_b", [](const Layer& layer) { return reinterpret_cast<Address>(layer.kv_b.data); },
+          [](Layer& layer, Address address) {
+            layer.kv_b = {at<const std::uint16_t>(address), layer.nope, layer.v, layer.rank};
+          })
+      .DSV_STACK(gates)
+      .DSV_STACK(ups)
+      .DSV_STACK(downs);
+}

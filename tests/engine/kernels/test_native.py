@@ -1,0 +1,269 @@
+"""The native kernels against ReferenceKernels, on every instruction set of this machine: odd shapes, NaN where nothing
+may be read, and rows that do not depend on each other."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+from engine.kernels import native
+from engine.kernels.protocol import LayerSizes, LayerWeights, PagedKeys, Routing
+from engine.kernels.reference import ReferenceKernels, dequantized
+from engine.quant.matrix import Format, Layout, Matrix, MatrixStack
+from engine.quant.packing import HeadShape, empty_packed
+
+assert native.status().isa, native.status().reason  # without them nothing here would be tested
+REFERENCE = ReferenceKernels()
+EPS_FP32 = 2.0**-23
+
+
+def randn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(params=native.instruction_sets())
+def kernels(request: pytest.FixtureRequest) -> native.NativeKernels:
+    return native.NativeKernels(2, request.param)
+
+
+def matrices(rows: int, columns: int, count: int = 1, seed: int = 0) -> tuple[MatrixStack, MatrixStack]:
+    """Random bf16 matrices of unit gain in rows, and the same packed."""
+    data = (randn(count, rows, columns, seed=seed) / math.sqrt(columns)).bfloat16()
+    packer = native.NativePacker()
+    packed = empty_packed(packer, count, rows, columns)
+    packed.data.fill_(torch.nan)
+    for index, source in enumerate(data):
+        packer.pack(source, packed[index].data)
+    return MatrixStack(Format.BF16, data), packed
+
+
+def heads_of(heads: int, nope: int, v: int, rank: int) -> tuple[Matrix, Matrix]:
+    data = (randn(heads * (nope + v), rank, seed=7) / math.sqrt(rank)).bfloat16()
+    packer, shape = native.NativePacker(), HeadShape(heads, nope, v)
+    packed = empty_packed(packer, 1, *data.shape, shape)[0]
+    packed.data.fill_(torch.nan)
+    packer.pack_heads(data, shape, packed.data)
+    assert packed.layout is Layout.HEADS
+    return Matrix(Format.BF16, data), packed
+
+
+def assert_close(got: torch.Tensor, expected: torch.Tensor, terms: int = 1000) -> None:
+    """Float32 sums of `terms` products in another order: each addition rounds once, errors of random signs."""
+    size = float(expected.abs().max())
+    torch.testing.assert_close(got, expected, rtol=0, atol=size * EPS_FP32 * 4 * math.sqrt(terms))
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 3, 5, 6, 13, 61])
+@pytest.mark.parametrize("shape", [(1, 1), (16, 2), (37, 53), (160, 64), (129, 257)])
+def test_products_equal_the_reference(
+    kernels: native.NativeKernels, shape: tuple[int, int], num_rows: int
+) -> None:
+    plain, packed = matrices(*shape)
+    x = randn(num_rows, shape[1], seed=1)
+    assert_close(kernels.linear(x, packed[0]), REFERENCE.linear(x, plain[0]), shape[1])
+
+
+def test_a_row_of_a_product_does_not_depend_on_the_others(kernels: native.NativeKernels) -> None:
+    _, packed = matrices(100, 333)
+    x = randn(64, 333, seed=1)
+    whole = kernels.linear(x, packed[0])
+    for count in (1, 2, 3, 4, 7, 11, 50):
+        assert torch.equal(kernels.linear(x[:count], packed[0]), whole[:count])
+
+
+def test_padding_holds_zeros_and_is_not_written_to(kernels: native.NativeKernels) -> None:
+    plain, packed = matrices(17, 5)
+    panels = packed.data.view(2, 3, 16, 2)
+    assert torch.equal(panels[0, 0, 3], plain.data[0, 3, :2])
+    assert torch.equal(panels[1, 2, 0, :1], plain.data[0, 16, 4:])
+    assert not panels[1, :, 1:].any()
+    assert not panels[:, 2, :, 1].any()
+    assert kernels.linear(randn(3, 5), packed[0]).isfinite().all()
+
+
+def test_embedding_takes_rows_of_a_packed_table(kernels: native.NativeKernels) -> None:
+    plain, packed = matrices(50, 33)
+    ids = torch.tensor([0, 49, 16, 15, 49])
+    assert torch.equal(kernels.embed(packed[0], ids), dequantized(plain[0])[ids])
+
+
+def layer(
+    heads: int = 3,
+    nope: int = 5,
+    rope: int = 6,
+    v: int = 21,
+    rank: int = 27,
+    hidden: int = 53,
+    routing: Routing | None = None,
+    num_experts: int = 0,
+    width: int = 37,
+) -> tuple[native.NativeLayer, LayerWeights]:
+    """A packed layer, and the same weights in rows."""
+    both = {
+        name: matrices(*shape, seed=number)
+        for number, (name, shape) in enumerate(
+            {
+                "q": (heads * (nope + rope), hidden),
+                "kv_a": (rank + rope, hidden),
+                "o": (hidden, heads * v),
+                "gate": (width, hidden),
+                "up": (width, hidden),
+                "down": (hidden, width),
+            }.items()
+        )
+    }
+    kv_b = heads_of(heads, nope, v, rank)
+    stacks = [
+        matrices(*shape, num_experts, seed=9) for shape in ((width, hidden), (width, hidden), (hidden, width))
+    ]
+    sides = []
+    for side in (0, 1):
+        one = {name: pair[side][0] for name, pair in both.items()}
+        sides.append(
+            LayerWeights(
+                input_norm=1 + randn(hidden, seed=20) / 4,
+                q=one["q"],
+                q_a=None,
+                q_a_norm=None,
+                q_b=None,
+                kv_a=one["kv_a"],
+                kv_a_norm=1 + randn(rank, seed=21) / 4,
+                kv_b=kv_b[side],
+                o=one["o"],
+                post_attention_norm=1 + randn(hidden, seed=22) / 4,
+                dense=(one["gate"], one["up"], one["down"]),
+                experts=(stacks[0][side], stacks[1][side], stacks[2][side]) if routing else None,
+                router=randn(num_experts, hidden, seed=23) if routing else None,
+                correction_bias=randn(num_experts, seed=24) / 8 if routing else None,
+            )
+        )
+    sizes = LayerSizes(hidden, heads, nope, rope, v, rank, 1e-5, 0.4, num_experts, routing)
+    return native.NativeLayer(sizes, sides[1]), sides[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32 cache", "bf16 cache"])
+@pytest.mark.parametrize(
+    "segments",
+    [
+        [(0, 1)],
+        [(6, 1), (0, 1), (700, 1)],  # decode steps of three requests, one long context
+        [(7, 3)],
+        [(0, 60)],  # expanded
+        [(90, 130), (13, 1), (0, 2)],  # a prompt's chunk beside decode steps
+    ],
+)
+def test_attention_equals_the_reference(
+    kernels: native.NativeKernels, segments: list[tuple[int, int]], dtype: torch.dtype
+) -> None:
+    """Pages scattered, their unwritten slots NaN."""
+    packed, plain = layer()
+    sizes, block_size = packed.sizes, 16
+    blocks = torch.randperm(60, generator=torch.Generator().manual_seed(3)).tolist()
+    pages = torch.full((60, block_size, sizes.rank + sizes.rope), torch.nan, dtype=dtype)
+    given, expected, row = [], [], 0
+    num_rows = sum(length for _, length in segments)
+    q = randn(num_rows, sizes.heads, sizes.nope + sizes.rope, seed=1)
+    for start, length in segments:
+        count = -(-(start + length) // block_size)
+        mine, blocks = tuple(blocks[:count]), blocks[count:]
+        for p in range(start + length):
+            pages[mine[p // block_size], p % block_size] = randn(pages.shape[2], seed=1000 + p).to(dtype)
+        keys = PagedKeys.of(mine, start, start + length, block_size)
+        part = q[row : row + length]
+        nope, rope = part[:, :, : sizes.nope], part[:, :, sizes.nope :]
+        expected.append(REFERENCE.mla_expanded(nope, rope, pages.float(), keys, plain.kv_b, 0.4))
+        given.append((row, length, keys))
+        row += length
+    assert_close(kernels.attend(packed, q, given, pages), torch.cat(expected))
+
+
+ROUTINGS = {
+    "one group": Routing(3, 1, 1, True, 2.5),
+    "groups": Routing(3, 4, 2, True, 6.0),
+    "groups of one, not normalised": Routing(5, 12, 7, False, 1.0),
+    "all experts": Routing(12, 1, 1, True, 1.0),
+}
+
+
+@pytest.mark.parametrize("num_rows", [1, 4, 5, 70])
+@pytest.mark.parametrize("routing", ROUTINGS.values(), ids=ROUTINGS.keys())
+def test_feed_forward_equals_the_reference(
+    kernels: native.NativeKernels, routing: Routing, num_rows: int
+) -> None:
+    packed, plain = layer(routing=routing, num_experts=12)
+    assert plain.experts is not None
+    assert plain.router is not None
+    assert plain.correction_bias is not None
+    assert plain.dense is not None
+    x, residual = randn(num_rows, 53, seed=1), randn(num_rows, 53, seed=2)
+    ids, gates = REFERENCE.route(x, plain.router, plain.correction_bias, routing)
+    expected = residual + REFERENCE.mlp(x, *plain.dense) + REFERENCE.experts(x, ids, gates, *plain.experts)
+    assert_close(kernels.feed_forward(packed, x, residual), expected)
+
+
+def test_experts_that_no_row_chose_are_not_read(kernels: native.NativeKernels) -> None:
+    packed, _ = layer(routing=Routing(2, 1, 1, True, 1.0), num_experts=12)
+    assert packed.weights.experts is not None
+    assert packed.weights.correction_bias is not None
+    packed.weights.correction_bias.fill_(-100.0)[torch.tensor([3, 8])] = 100.0
+    for stack in packed.weights.experts:
+        for expert in set(range(12)) - {3, 8}:
+            stack.data[expert] = torch.nan
+    for num_rows in (1, 40):
+        assert kernels.feed_forward(packed, randn(num_rows, 53), torch.zeros(num_rows, 53)).isfinite().all()
+
+
+def test_numbers_that_are_none_stay_visible(kernels: native.NativeKernels) -> None:
+    """A NaN in a row makes that row NaN, and no other; the gate's sort does not fall over it."""
+    packed, _ = layer(routing=Routing(3, 4, 2, True, 1.0), num_experts=12)
+    x = randn(6, 53)
+    x[2, 7] = torch.nan
+    out = kernels.feed_forward(packed, x, torch.zeros(6, 53))
+    assert out[2].isnan().all()
+    assert out[[0, 1, 3, 4, 5]].isfinite().all()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_number_of_threads_changes_nothing(threads: int) -> None:
+    packed, _ = layer(routing=Routing(3, 4, 2, True, 1.0), num_experts=12)
+    x = randn(33, 53)
+    one = native.NativeKernels(1).feed_forward(packed, x, x)
+    many = native.NativeKernels(threads)
+    assert all(torch.equal(many.feed_forward(packed, x, x), one) for _ in range(50))
+
+
+def test_pools_of_several_callers_do_not_meet() -> None:
+    """Eight callers, each with threads of its own, a thousand short jobs each: more threads than cores, none waits forever."""
+    _, packed = matrices(200, 64)
+    x = randn(1, 64)
+    expected = native.NativeKernels(1).linear(x, packed[0])
+    wrong: list[int] = []
+
+    def calls(number: int) -> None:
+        kernels = native.NativeKernels(3)
+        wrong.extend(number for _ in range(1000) if not torch.equal(kernels.linear(x, packed[0]), expected))
+
+    callers = [threading.Thread(target=calls, args=(number,)) for number in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize(("name", "known"), [("scalar", True), ("avx9", False)])
+def test_the_variable_lowers_the_choice_and_refuses_what_it_does_not_know(name: str, known: bool) -> None:
+    code = "from engine.kernels import native; print(native.status().isa)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={"DSV3CHAT_ISA": name}, capture_output=True, text=True, check=False
+    )
+    if known:
+        assert run.stdout == "scalar\n"
+    else:
+        assert run.returncode != 0
+        assert "DSV3CHAT_ISA=avx9 is not known; choose one of" in run.stderr
