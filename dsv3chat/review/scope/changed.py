@@ -64,13 +64,14 @@ def _with_hunks(file: SourceFile, hunks: tuple[Hunk, ...]) -> SourceFile:
 def _on_lines(hunk: PatchHunk, data: bytes, num_lines: int) -> Hunk:
     """The hunk in lines as editors count them: to git a lone carriage return ends no line."""
     first, last = max(1, hunk.start), hunk.start + len(hunk.lines) - 1
-    removed = tuple(map(_text, hunk.removed))
-    if data.count(b"\r") == data.count(b"\r\n"):
-        return Hunk(min(first, num_lines), min(max(first, last), num_lines), hunk.changed, removed)
-    parts = (line.removesuffix(b"\r").count(b"\r") + 1 for line in data.split(b"\n"))
-    ends = list(accumulate(parts, initial=0))  # [n]: the editor's last line of git's line n
-    changed = frozenset(m for n in hunk.changed for m in range(ends[n - 1] + 1, ends[n] + 1))
-    return Hunk(ends[first - 1] + 1, min(ends[max(first, last)], num_lines), changed, removed)
+    start, end, changed = first, max(first, last), hunk.changed
+    if data.count(b"\r") != data.count(b"\r\n"):
+        parts = (line.removesuffix(b"\r").count(b"\r") + 1 for line in data.split(b"\n"))
+        ends = list(accumulate(parts, initial=0))  # [n]: the editor's last line of git's line n
+        start, end = ends[start - 1] + 1, ends[end]
+        changed = frozenset(m for n in changed for m in range(ends[n - 1] + 1, ends[n] + 1))
+    # a place of deletion may lie below the last line
+    return Hunk(min(start, num_lines), min(end, num_lines), changed, tuple(map(_text, hunk.removed)))
 
 
 def _hunks_alone(diff: FileDiff, path: str) -> SourceFile:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dsv3chat.review.chunks import ChunkLimits, split
 from dsv3chat.review.scope.changed import changed_file
 from dsv3chat.review.scope.names import unquote
-from dsv3chat.review.scope.patch import parse
+from dsv3chat.review.scope.patch import FileDiff, PatchHunk, parse
 from dsv3chat.review.scope.reading import SkippedError
 
 TEXTS = st.lists(
@@ -113,6 +113,21 @@ def test_no_text_breaks_the_reader_and_every_hunk_lies_in_its_file(lines):
                 assert 1 <= hunk.start <= hunk.end <= len(file.lines)
                 assert all(hunk.start <= number <= hunk.end for number in hunk.changed)
             split(file, ChunkLimits(3, 50), len)
+
+
+@settings(deadline=None)
+@given(first=st.integers(1, 5), length=st.integers(1, 6), changed=st.integers(0, 5))
+def test_a_hunk_that_stands_in_its_file_covers_the_same_text_in_lines_of_an_editor(first, length, changed):
+    theirs = CONTENTS.split(b"\n")[:-1][first - 1 : first - 1 + length]
+    number = min(changed, len(theirs) - 1)
+    hunk = PatchHunk(first, tuple(theirs), frozenset({first + number}), ())
+    file = changed_file(FileDiff(("x.py",), hunks=(hunk,)), "x.py", CONTENTS)
+    (ours,) = file.hunks
+    assert not file.partial
+    assert list(file.lines[ours.start - 1 : ours.end]) == b"\n".join(theirs).decode().replace(
+        "\r", "\n"
+    ).split("\n")
+    assert "\r".join(file.lines[n - 1] for n in sorted(ours.changed)) == theirs[number].decode()
 
 
 def test_a_header_of_a_megabyte_costs_no_time():
