@@ -31,7 +31,6 @@ _SCOPES = {
 _UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1000, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9}
 _UNITS |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
-_GENERIC = ("json", "text")  # what .json and .txt mean, as long as -f does not say better
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +206,7 @@ def _targets(outputs: Sequence[str], output_format: str | None) -> tuple[Target,
 
 
 def _target(text: str, output_format: str | None) -> Target:
-    """FORMAT=FILE; of a FILE alone the format is the one that its name means, else -f's."""
+    """FORMAT=FILE; of a FILE alone the format is the one that its name means, else -f's. `.json` is several: -f says which."""
     prefix, equals, rest = text.partition("=")
     if equals and re.fullmatch(r"\w+", prefix):
         if prefix not in FORMATS:
@@ -216,7 +215,7 @@ def _target(text: str, output_format: str | None) -> Target:
             raise click.UsageError(f"-o {text}: {prefix} is no format; {hint}")
         return _checked(FORMATS[prefix], rest, text)
     meant = format_of_file(Path(text).name)
-    if output_format is not None and (meant is None or meant.name in _GENERIC):
+    if output_format is not None and (meant is None or meant.name == "json"):
         meant = FORMATS[output_format]
     if meant is None:
         known = ", ".join(FORMATS)

@@ -13,7 +13,7 @@ import click
 from dsv3chat import exit_codes
 from dsv3chat.backend import ChatBackend
 from dsv3chat.launch import Launch, plan_launch
-from dsv3chat.review.baseline import BASELINE_FILE, Baseline
+from dsv3chat.review.baseline import BASELINE_FILE, Baseline, BaselineError
 from dsv3chat.review.cache import ReviewCache
 from dsv3chat.review.formats import Document
 from dsv3chat.review.model import ReviewedModel, choose_protocol, describe_model
@@ -41,6 +41,11 @@ class Setup:
     cache: ReviewCache
     started_at: float
     warnings: list[str] = field(default_factory=list)
+
+    def warn(self, text: str, say: Callable[[str], None]) -> None:
+        """Tell a person, and remember it for the reports."""
+        self.warnings.append(text)
+        say(text)
 
     def review(
         self, backend: ChatBackend, on_load: Callable[[LoadProgress], None] = lambda progress: None
@@ -112,6 +117,10 @@ def open_setup(request: Request, settings: Settings, diff: bytes, say: Callable[
     protocol = protocol_of(request, model)
     scope = _scope(request, diff, warn)
     baseline_file = request.baseline or scope.root / BASELINE_FILE
+    if request.update_baseline and not os.access(baseline_file.parent, os.W_OK):
+        raise BaselineError(
+            f"the baseline {baseline_file} could not be written: nothing can be written in {baseline_file.parent}"
+        )
     scope = _without(scope, (baseline_file, *(target.path for target in request.targets)))
     if request.context_tokens is not None and request.context_tokens > protocol.max_tokens:
         warn(

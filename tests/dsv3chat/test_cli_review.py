@@ -3,12 +3,14 @@
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from dsv3chat import cli, cli_chat, exit_codes
+from dsv3chat.review.baseline import Baseline, BaselineError
 from tests.dsv3chat.process.review_driver import DEFECT, ReviewBackend
 
 SCHEMAS = Path(__file__).parent / "review" / "schemas"
@@ -397,6 +399,33 @@ def test_a_file_that_cannot_be_replaced_stays_and_the_review_is_not_a_success(re
     assert "old.sarif cannot be written: No space left on device" in err
     assert (tree / "old.sarif").read_text() == "before"
     assert [p.name for p in tree.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_baseline_that_cannot_be_written_costs_no_report(review, tree, monkeypatch):
+    def refuse(self, file):
+        raise BaselineError(f"the baseline {file} cannot be written: No space left on device")
+
+    monkeypatch.setattr(Baseline, "write", refuse)
+    code, out, err, _ = review("--update-baseline", "-f", "json", "-o", "a.txt")
+    report = json.loads(out)
+    assert code == report["exit_code"] == 3
+    assert [finding["state"] for finding in report["findings"]] == ["new"]
+    assert (tree / "a.txt").read_text().startswith("bad.py:1: high")
+    assert "No space left on device" in err
+
+
+def test_a_baseline_in_a_folder_that_is_not_there_is_refused_before_the_review(review):
+    code, _, err, backend = review("--update-baseline", "--baseline", "nowhere/known.json")
+    assert (code, backend.num_loads) == (2, 0)
+    assert "nothing can be written in nowhere" in err
+
+
+def test_what_the_model_has_to_say_of_itself_is_told_and_reported(review, monkeypatch):
+    noted = lambda self: replace(self._info, notes=("the MTP layer is left out",)) if self._info else None  # noqa: E731
+    monkeypatch.setattr(ReviewBackend, "info", property(noted))
+    _, out, err, _ = review("-f", "json")
+    assert "the MTP layer is left out" in err
+    assert "the MTP layer is left out" in json.loads(out)["warnings"]
 
 
 def test_help_names_every_exit_code_of_the_review(capfd):

@@ -79,6 +79,11 @@ def fingerprint(finding: Finding) -> str:
     return hashlib.sha256(code.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def unused(names: str) -> str:
+    """A comment that lets nothing be; `names` are the rules in it, "" for all."""
+    return f"unused suppression: {one_line(names)}" if names.strip() else "unused suppression"
+
+
 def counted(number: int, noun: str) -> str:
     """`1 file`, `2 files`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -5,7 +5,7 @@ A value must not end its command or begin another: `%`, line ends, and in proper
 
 from __future__ import annotations
 
-from dsv3chat.review.formats.document import Document, by_place, conclusion, one_line, statement
+from dsv3chat.review.formats.document import Document, by_place, conclusion, one_line, statement, unused
 from dsv3chat.review.values import Severity
 
 _COMMANDS = {
@@ -37,10 +37,8 @@ def write_github(document: Document) -> str:
         for failed in report.failed
     ]
     lines += [
-        _command(
-            "notice", f"unused suppression: {rule}", file=path, line=str(line), title="unused suppression"
-        )
-        for path, line, rule in report.unused_suppressions
+        _command("notice", unused(names), file=path, line=str(line), title="unused suppression")
+        for path, line, names in report.unused_suppressions
     ]
     lines.append(
         _command("notice" if report.complete else "warning", conclusion(report), title="dsv3chat review")

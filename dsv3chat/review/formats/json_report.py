@@ -46,7 +46,7 @@ def report_fields(document: Document) -> dict[str, Any]:
         "failed": _places(report.failed),
         "dropped": dict(report.dropped),
         "unused_suppressions": [
-            {"path": path, "line": line, "rule": rule} for path, line, rule in report.unused_suppressions
+            {"path": path, "line": line, "rules": names} for path, line, names in report.unused_suppressions
         ],
         "raw_answers": [
             {"path": path, "line": line, "text": text} for path, line, text in report.raw_answers

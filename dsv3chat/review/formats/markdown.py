@@ -44,8 +44,8 @@ def write_markdown(document: Document) -> str:
         parts.append("\n".join(["### Not reviewed", "", *shown, *([f"- and {left} more"] if left else [])]))
     if report.unused_suppressions:
         unused = [
-            f"- {code_span(f'{shown_path(path)}:{line}')}: {escaped(rule)}"
-            for path, line, rule in report.unused_suppressions
+            f"- {code_span(f'{shown_path(path)}:{line}')}: {escaped(names or 'all')}"
+            for path, line, names in report.unused_suppressions
         ]
         parts.append("\n".join(["### Unused suppressions", "", *unused]))
     model = " · ".join(escaped(one_line(name)) for name in (report.model, report.profile) if name)

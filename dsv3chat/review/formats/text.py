@@ -14,6 +14,7 @@ from dsv3chat.review.formats.document import (
     one_line,
     shown_path,
     statement,
+    unused,
 )
 from dsv3chat.review.values import Finding
 
@@ -23,8 +24,7 @@ def write_text(document: Document) -> str:
     report = document.report
     lines = [line for finding in by_place(report.new_findings) for line in finding_lines(finding)]
     lines += [
-        f"{shown_path(path)}:{line}: unused suppression: {rule}"
-        for path, line, rule in report.unused_suppressions
+        f"{shown_path(path)}:{line}: {unused(names)}" for path, line, names in report.unused_suppressions
     ]
     lines += [
         f"{shown_path(failed.path)}: not reviewed: {one_line(failed.reason)}" for failed in report.failed

@@ -99,6 +99,22 @@ def test_when_the_reader_leaves_it_is_quiet_and_the_review_stops(start_review, t
     assert b"Broken" not in err
 
 
+def test_a_reader_that_leaves_keeps_no_file_from_being_written(start_review, tree):
+    script = {"answers": FINDING, "load_s": 1}
+    process = start_review(script, "-o", "a.json")
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait(60) == 141
+    assert json.loads((tree / "a.json").read_text())["complete"] is True
+    assert b"Traceback" not in err
+
+
+def test_data_on_standard_input_that_nobody_asked_for_is_named(start_review):
+    _, _, err = run(start_review, {}, stdin=b"diff --git a/a.py b/a.py\n")
+    assert "standard input holds data, which is not read; a diff in it needs --stdin-diff" in err
+    assert "standard input" not in run(start_review, {})[2]
+
+
 @pytest.mark.parametrize("flags", [[], ["-f", "json"], ["-f", "jsonl"]])
 def test_a_full_disk_is_no_success_and_no_finding(start_review, flags):
     with open("/dev/full", "wb") as full:

@@ -127,7 +127,7 @@ def test_json_has_everything_and_no_control_character():
     assert fields["dropped"] == {"below confidence": 4}
     assert fields["failed"] == [{"path": "src/b.py", "reason": "the answer was cut at 1024 tokens"}]
     assert fields["skipped"] == [{"path": "data.bin", "reason": "binary"}]
-    assert fields["unused_suppressions"] == [{"path": "a.py", "line": 3, "rule": "bug"}]
+    assert fields["unused_suppressions"] == [{"path": "a.py", "line": 3, "rules": "bug"}]
     assert fields["warnings"] == ["a warning", "the cache is not used"]
     assert fields["raw_answers"] == [{"path": "src/b.py", "line": 1, "text": "I think\x1b[2J"}]
     assert fields["usage"]["tokens_per_s"] == (900 - 300 + 60) / 12.0

@@ -67,6 +67,6 @@ def test_an_incomplete_review_says_so_and_names_the_files():
 
 
 def test_unused_suppressions_and_the_cache_are_told():
-    text = write_text(document(unused_suppressions=(("a.py", 3, "bug"),), cached_chunks=2))
-    assert text.startswith("a.py:3: unused suppression: bug\n")
+    text = write_text(document(unused_suppressions=(("a.py", 3, "bug"), ("a.py", 4, "")), cached_chunks=2))
+    assert text.startswith("a.py:3: unused suppression: bug\na.py:4: unused suppression\n")
     assert text.endswith("; 2 chunks from the review cache\n")
