@@ -27,7 +27,7 @@ from dsv3chat.places import places
 from dsv3chat.plain_output import write_json
 from dsv3chat.sanitize import clean_line
 from dsv3chat.settings import SettingsError, load_settings
-from engine import EngineError, Hardware, available_memory, find_model, probe
+from engine import EngineError, Hardware, available_memory, find_model, native_status, probe
 
 PACKAGES = ("dsv3chat", "torch", "textual", "tokenizers", "safetensors", "numpy")
 TORCH_RANGE = ">=2.11"
@@ -63,6 +63,7 @@ def examine(
         "torch": torch_build(),
         "install": INSTALL_NOTE,
         "hardware": _hardware(probe()),
+        "native_kernels": _native_kernels(),
         "terminal": _terminal(os.environ),
         "places": {name: str(path) for name, path in places().items()},
         "would_run": would_run,
@@ -96,6 +97,13 @@ def torch_build(package: Path | None = None) -> dict[str, Any]:
 
 def _hardware(hardware: Hardware) -> dict[str, Any]:
     return asdict(hardware)
+
+
+def _native_kernels() -> dict[str, Any]:
+    try:
+        return asdict(native_status())
+    except ValueError as error:
+        return {"isa": None, "reason": str(error)}
 
 
 def _terminal(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -179,7 +187,7 @@ def _folder(launch: Launch, found: dict[str, Any]) -> Path | None:
 def lines(report: Mapping[str, Any]) -> list[str]:
     """The report for a person."""
     hardware, terminal, run = report["hardware"], report["terminal"], report["would_run"]
-    cpu, memory = hardware["cpu"], hardware["memory"]
+    cpu, memory, native = hardware["cpu"], hardware["memory"], report["native_kernels"]
     versions = ", ".join(
         f"{k} {v or 'not installed'}" for k, v in report["versions"].items() if k != "system"
     )
@@ -197,6 +205,7 @@ def lines(report: Mapping[str, Any]) -> list[str]:
         ("install", report["install"]),
         ("cpu", f"{cpu['model']}, {cpu['usable_cores']} of {cpu['physical_cores']} cores usable"),
         ("instructions", ", ".join(cpu["instruction_set"]) or "none of those that kernels use"),
+        ("kernels", f"native, {native['isa']}" if native["isa"] else f"torch: {native['reason']}"),
         ("memory", f"{_size(memory['available_bytes'])} free of {_size(memory['limit_bytes'])} (limit: {memory['limit_source']})"),
         ("gpu", "; ".join(gpus) or f"none: {hardware['gpu_reason']}"),
         ("terminal", f"TERM={terminal['term'] or ''}, {terminal['columns'] or '?'}x{terminal['rows'] or '?'}, {colours}, "

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from engine.hardware import available_memory as available_memory
     from engine.hardware import probe as probe
     from engine.hardware import probe_gpus as probe_gpus
+    from engine.kernels.extension import NativeStatus as NativeStatus
+    from engine.kernels.extension import native_status as native_status
     from engine.profile import Profile as Profile
     from engine.profile import ProfileEntry as ProfileEntry
     from engine.profile import environment_overrides as environment_overrides
@@ -89,6 +91,7 @@ _HOME = {
         "TokenLogprob",
         "Usage",
     ),
+    "kernels.extension": ("NativeStatus", "native_status"),
     "hardware": ("Gpu", "Hardware", "MemoryInfo", "available_memory", "probe", "probe_gpus"),
     "profile": (
         "Profile",

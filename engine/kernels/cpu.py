@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from engine.kernels import native
+from engine.errors import PlacementError
 from engine.kernels.eager import EagerKernels
+from engine.kernels.extension import native_status
+from engine.kernels.native import NativeKernels
 from engine.kernels.protocol import Kernels
 from engine.quant.packing import Packer
 
@@ -14,10 +16,13 @@ def cpu_kernels(compute: torch.dtype, num_threads: int) -> tuple[Kernels, Packer
     """(kernels, what packs weights for them, a sentence for the person when it is the slow way).
 
     The native kernels where they are built: float32 between packed bf16 weights, whatever `compute` says. Else torch, with
-    activations in `compute`. ValueError when DSV3CHAT_ISA names an instruction set that cannot be run.
+    activations in `compute`. PlacementError when DSV3CHAT_ISA names an instruction set that cannot be run.
     """
-    found = native.status()
+    try:
+        found = native_status()
+    except ValueError as error:
+        raise PlacementError(f"{error}; unset the variable for the best one") from error
     if found.isa is None:
         return EagerKernels(compute), None, found.reason
-    kernels = native.NativeKernels(num_threads)
+    kernels = NativeKernels(num_threads)
     return kernels, kernels.packer, ""

@@ -1,6 +1,6 @@
 """The native CPU kernels behind the kernel protocol: packed bf16 weights, float32 between them. Knows no model.
 
-The only module that imports the extension. What is not packed (another format, a layer of mixed formats) goes the way of
+What is not packed (another format, a layer of mixed formats) goes the way of
 `EagerKernels` in float32. All sums of a row run in one order, whatever else is in the batch, so that a row's result does
 not depend on its neighbours.
 """
@@ -8,39 +8,14 @@ not depend on its neighbours.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 
 from engine.kernels.eager import EagerKernels
+from engine.kernels.extension import ABSENT, _native
 from engine.kernels.protocol import LayerKernels, LayerSizes, LayerWeights, PagedKeys
 from engine.quant.matrix import Layout, Matrix
 from engine.quant.packing import HeadShape
-
-try:
-    from engine import _native
-except ImportError as error:
-    _ABSENT = f"the native kernels are not built ({error}); install again with a C++20 compiler at hand"
-else:
-    _ABSENT = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NativeStatus:
-    """`isa`: the instruction set in use ("avx2", ...); None: the module is not there or refused, and `reason` says why."""
-
-    isa: str | None
-    reason: str = ""
-
-
-def status() -> NativeStatus:
-    """Whether the native kernels serve this process. Raises ValueError when DSV3CHAT_ISA names what cannot be run."""
-    return NativeStatus(None, _ABSENT) if _ABSENT else NativeStatus(_native.isa())
-
-
-def instruction_sets() -> list[str]:
-    """Those that this processor runs, best first; none without the module."""
-    return [] if _ABSENT else _native.isas()
 
 
 class NativePacker:
@@ -73,7 +48,7 @@ class NativeKernels(EagerKernels):
 
         `isa`: not the process's instruction set but this one, for comparisons.
         """
-        assert not _ABSENT, _ABSENT
+        assert not ABSENT, ABSENT
         super().__init__(torch.float32)
         self._threads = _native.Threads(num_threads, isa)
         self.packer = NativePacker()

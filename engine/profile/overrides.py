@@ -27,6 +27,7 @@ from engine.profile.values import Profile
 PREFIX = "DSV3CHAT_"
 _OTHERS = (
     "MODEL",
+    "ISA",  # the native kernels' instruction set
     "PROFILE",
     "CONFIG_DIR",
     "STATE_DIR",

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from engine.kernels import native
+from engine.kernels.extension import instruction_sets, native_status
 from engine.kernels.protocol import LayerSizes, LayerWeights, PagedKeys, Routing
 from engine.kernels.reference import ReferenceKernels, dequantized
 from engine.quant.matrix import Format, Layout, Matrix, MatrixStack
 from engine.quant.packing import HeadShape, empty_packed
 
-assert native.status().isa, native.status().reason  # without them nothing here would be tested
+assert native_status().isa, native_status().reason  # without them nothing here would be tested
 REFERENCE = ReferenceKernels()
 EPS_FP32 = 2.0**-23
 
@@ -26,7 +27,7 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture(params=native.instruction_sets())
+@pytest.fixture(params=instruction_sets())
 def kernels(request: pytest.FixtureRequest) -> native.NativeKernels:
     return native.NativeKernels(2, request.param)
 
@@ -258,7 +259,7 @@ def test_pools_of_several_callers_do_not_meet() -> None:
 
 @pytest.mark.parametrize(("name", "known"), [("scalar", True), ("avx9", False)])
 def test_the_variable_lowers_the_choice_and_refuses_what_it_does_not_know(name: str, known: bool) -> None:
-    code = "from engine.kernels import native; print(native.status().isa)"
+    code = "from engine.kernels.extension import native_status; print(native_status().isa)"
     run = subprocess.run(
         [sys.executable, "-c", code], env={"DSV3CHAT_ISA": name}, capture_output=True, text=True, check=False
     )
