@@ -10,7 +10,6 @@ import jsonschema
 import pytest
 
 from dsv3chat import cli, cli_chat, exit_codes
-from dsv3chat.review.baseline import Baseline, BaselineError
 from tests.dsv3chat.process.review_driver import DEFECT, ReviewBackend
 
 SCHEMAS = Path(__file__).parent / "review" / "schemas"
@@ -399,19 +398,6 @@ def test_a_file_that_cannot_be_replaced_stays_and_the_review_is_not_a_success(re
     assert "old.sarif cannot be written: No space left on device" in err
     assert (tree / "old.sarif").read_text() == "before"
     assert [p.name for p in tree.iterdir() if p.name.startswith(".")] == []
-
-
-def test_a_baseline_that_cannot_be_written_costs_no_report(review, tree, monkeypatch):
-    def refuse(self, file):
-        raise BaselineError(f"the baseline {file} cannot be written: No space left on device")
-
-    monkeypatch.setattr(Baseline, "write", refuse)
-    code, out, err, _ = review("--update-baseline", "-f", "json", "-o", "a.txt")
-    report = json.loads(out)
-    assert code == report["exit_code"] == 3
-    assert [finding["state"] for finding in report["findings"]] == ["new"]
-    assert (tree / "a.txt").read_text().startswith("bad.py:1: high")
-    assert "No space left on device" in err
 
 
 def test_a_baseline_in_a_folder_that_is_not_there_is_refused_before_the_review(review):
