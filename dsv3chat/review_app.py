@@ -23,7 +23,7 @@ def run_review_screen(
     """Review, and stay until the person leaves; `d` opens a chat with the same backend, which `prepare` gives the review too.
 
     `params` and `root` (the working folder) are for the chat. Returns when the terminal is as it was: the caller writes
-    its files, decides the exit code from the outcome and closes the backend. Raises what `prepare` or the review raised:
+    its files, decides the exit code from the outcome and closes the backend. Raises what `prepare` or the first review raised:
     EngineError when the model does not load, LoadCancelledError when the loading was stopped.
     """
     store = open_store()
@@ -33,8 +33,6 @@ def run_review_screen(
         report = app.reviews.finish()
     finally:
         store.close()
-    if app.reviews.error is not None and not code:
+    if report is None and app.reviews.error is not None and not code:
         raise app.reviews.error
-    if app.failure is not None:
-        raise app.failure
     return ReviewOutcome(report, code)

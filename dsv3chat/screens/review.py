@@ -183,6 +183,8 @@ class ReviewScreen(Screen[None]):
         if not running or now - self._bars_at >= _BARS_S:
             self._bars_at = now
             self.files.refresh_running()
+            if self.current is None and not self.files.has_focus:
+                self.files.follow_running()
             self.refresh_bars()
         if not running and not news:
             self._ended()

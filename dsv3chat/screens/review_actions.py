@@ -167,7 +167,8 @@ class ReviewActions:
         job = session.job
         if job is None or not self._screen.reviews.alone:
             return Content("")
-        key = (session.running, session.state.num_hidden, len(session.state.items), session.state.report)
+        running = session.running and not session.stopping
+        key = (running, session.state.num_hidden, len(session.state.items), session.state.report)
         if self._outlook[0] != key:
             document = session.document(as_if_complete=True)
             will = "will be " if session.running else ""

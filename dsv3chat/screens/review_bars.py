@@ -125,6 +125,10 @@ def status_text(session: ReviewSession, in_chat: bool) -> Content:
             return Content.styled("■ stopping", "$text-warning")
         if session.loading is not None:
             return Content("◌ loading the model")
+        if state.started is None:
+            return Content(
+                "◌ cutting the files into chunks" if state.scope is not None else "◌ looking at the files"
+            )
         busy = [f.path.rpartition("/")[2] for f in state.files.values() if f.status == "running"]
         names = clean_line(", ".join(busy[:2])) + (f" and {len(busy) - 2} more" if len(busy) > 2 else "")
         return Content(f"● reviewing {names}" if names else "● beginning")

@@ -138,7 +138,7 @@ def _prepare(
 ) -> ReviewJob:
     """Blocking. Raises ScopeError, BaselineError, EngineError."""
     began = time.time()
-    scope = open_scope([root / Path(path).expanduser() for path in paths], diff=diff, cwd=root)
+    scope = open_scope([Path(path).expanduser() for path in paths], diff=diff, cwd=root)
     model = describe_backend(backend)
     protocol = choose_protocol(None, model)
     file = scope.root / BASELINE_FILE

@@ -43,12 +43,14 @@ class ReviewSession:
         self.loading: LoadProgress | None = None
         self._runner = ReviewRunner(prepare)
         self._edits: list[_Done] = []
+        self._earlier: Report | None = None  # of the run before this one
         self._began = self._told_at = time.monotonic()
 
     # -- running --------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin, or begin anew after the end."""
+        self._earlier = self.state.current_report() or self._earlier
         self.state, self.error, self._edits = ReviewState(), None, []
         self._runner = ReviewRunner(self._prepare)
         self._began = self._told_at = time.monotonic()
@@ -63,6 +65,11 @@ class ReviewSession:
     def stopping(self) -> bool:
         """It was stopped and ends soon, or has ended so."""
         return self._runner.stopping
+
+    @property
+    def has_earlier(self) -> bool:
+        """Another run came before this one."""
+        return self._earlier is not None
 
     @property
     def seconds(self) -> float:
@@ -96,13 +103,16 @@ class ReviewSession:
         return news
 
     def finish(self) -> Report | None:
-        """Stop, wait for the end, and return the report as the person left it; None when no review began."""
+        """Stop, wait for the end, and return the report as the person left it; None when no review began.
+
+        Where a second run failed it is the report of the first.
+        """
         if self._runner.running:
             self.stop()
             self._runner.join(_END_S)
             while self.poll():
                 pass
-        return self.state.current_report()
+        return self._earlier if self.error is not None else self.state.current_report()
 
     def seconds_left(self) -> float | None:
         """The time until the end, from the reviewer; None while it is not known or nothing runs."""

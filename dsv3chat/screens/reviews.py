@@ -102,10 +102,10 @@ class Reviews:
             self._app.pop_screen()
 
     def ended(self, screen: ReviewScreen) -> None:
-        """The review of a screen ended: without a report the program that was started for it ends too."""
+        """The review of a screen ended. A first run that failed ends the program that was started for it."""
         session = screen.session
         if session.error is not None:
-            if self.leaves_program:
+            if self.leaves_program and not session.has_earlier:
                 self._app.exit(return_code=0)
             else:
                 self._app.notify(

@@ -81,6 +81,12 @@ class FileList(LineView):
             if path in self._places:
                 self.line_changed(self._places[path])
 
+    def follow_running(self) -> None:
+        """Bring the last of those into sight that are being reviewed."""
+        running = (i for i, e in enumerate(self._entries) if not isinstance(e, str) and e.status == "running")
+        for last in running:
+            self.bring_into_sight(last + 1)
+
     def refresh_running(self) -> None:
         """Draw those in sight anew that are being reviewed."""
         top = self.scroll_offset.y

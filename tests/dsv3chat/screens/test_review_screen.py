@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from textual.events import MouseMove
 
 from dsv3chat.review.baseline import BASELINE_FILE, Baseline
 from dsv3chat.review.marks import false_fingerprints
@@ -416,3 +417,40 @@ async def test_every_key_is_in_the_palette(opened):
         await s.until(lambda: "Apply" in s.text)
         await s.press(*"apply", "enter")
         await s.until(lambda: "float" in (s.root / "src/pack.py").read_text())
+
+
+async def test_a_second_run_that_fails_keeps_the_program_and_the_first_report(opened, tmp_path):
+    runs = []
+
+    def prepare(on_load):
+        runs.append(1)
+        if len(runs) == 2:
+            raise OSError("the model is gone [")
+        return job_of(review)
+
+    review = ScriptedReview(make_scope(tmp_path / "work"))
+    async with opened(review, prepare=prepare) as s:
+        await s.press("i", "r")
+        await s.ended()
+        assert "✗ the model is gone [" in s.text
+        assert s.app.is_running
+    report = s.app.reviews.finish()
+    assert [f.state for f in report.findings].count("baseline") == 1
+
+
+async def test_code_is_selected_with_the_mouse_and_copied_without_its_margin(opened):
+    async with opened() as s:
+        await s.pilot.mouse_down("#code", offset=(10, 0))
+        await s.pilot._post_mouse_events([MouseMove], "#code", offset=(40, 1), button=1)
+        await s.pilot.mouse_up("#code", offset=(40, 1))
+        await s.press("ctrl+c")
+        assert s.app.clipboard == PACK.removesuffix("\n")
+        assert s.app.is_running
+
+
+async def test_a_click_puts_the_cursor_on_a_finding_and_a_file(opened):
+    async with opened() as s:
+        await s.pilot.click("#findings", offset=(20, 2))
+        assert s.screen.current.finding.line == 10
+        await s.pilot.click("#files", offset=(5, 2))
+        assert s.screen.current.finding.path == "src/pack.py"
