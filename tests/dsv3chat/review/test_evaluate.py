@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import threading
+from pathlib import Path
 
 import pytest
 
+from dsv3chat.engine_backend import EngineBackend
 from dsv3chat.review.evaluate import EvaluationError, evaluate
 from dsv3chat.review.evaluation import Evaluation
 from dsv3chat.review.labelled import LabelledChunk, LabelledFileError, read_labelled
-from dsv3chat.review.model import ReviewedModel
+from dsv3chat.review.model import ReviewedModel, describe_model
 from dsv3chat.review.nano_protocol import NANO
 from dsv3chat.review.scores import Outcome, score
 from dsv3chat.review.values import Chunk, ReviewOptions
@@ -24,6 +26,8 @@ from engine import (
     TextDelta,
     TokenLogprob,
     Usage,
+    find_profile,
+    read_profile,
 )
 
 MODEL = ReviewedModel("scripted", "none", "", 3, None, {}, len, True)
@@ -358,3 +362,26 @@ def test_an_interrupt_stops_what_runs_and_asks_nothing_more():
             on_progress=interrupt,
         )
     assert len(backend.asked) <= 1 + MODEL.concurrency
+
+
+def test_nano_tells_planted_defects_from_their_clean_twins(nano_dir):
+    profile = read_profile(find_profile("nano-cpu"))
+    rules = {"none-comparison", "is-literal"}
+    rows = read_labelled(Path(__file__).parent / "labelled" / "rules.jsonl", NANO)
+    first = [
+        next(i for i, row in enumerate(rows) if rule in {name for _, name in row.labels}) for rule in rules
+    ]
+    labelled = [rows[i + twin] for i in sorted(first) for twin in (0, 1)]
+    backend = EngineBackend(str(nano_dir), profile)
+    try:
+        result = evaluate(
+            labelled, backend, NANO, ReviewOptions(), model=describe_model(str(nano_dir), profile)
+        )
+    finally:
+        backend.close()
+    found = json.loads(result.to_json())
+    assert found["valid_json_rate"] == 1.0
+    assert found["all"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "num_findings": 2}
+    assert found["findings_per_clean_chunk"] == 0.0
+    assert all(0.5 < sure <= 1.0 for outcome in result.outcomes for sure in outcome.found.values())
+    assert result.reused_tokens > 0
