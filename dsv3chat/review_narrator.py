@@ -1,6 +1,7 @@
 """What a review says on standard error: how far it is, when it will be done, what it cost. Knows no model.
 
-On a terminal one line is redrawn; elsewhere a line comes at the start and then at most every half minute.
+On a terminal one line is redrawn; elsewhere a line comes at the start, when the time left is known, and then at most every
+half minute.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class ReviewNarrator:
         self._started: ReviewStarted | None = None
         self._files = self._chunks = self._findings = 0
         self._last = now()
+        self._told_time = False
 
     def load(self, progress: LoadProgress) -> None:
         """What the loading of the model does."""
@@ -75,7 +77,10 @@ class ReviewNarrator:
 
     def tick(self) -> None:
         """Draw the progress, if it is time; to be called a few times a second."""
-        if self._started is None or self._now() - self._last < (_REDRAW_S if self._redraws else _LINE_S):
+        if self._started is None:
+            return
+        newly_known = not (self._redraws or self._told_time) and self.seconds_left() is not None
+        if not newly_known and self._now() - self._last < (_REDRAW_S if self._redraws else _LINE_S):
             return
         self._last = self._now()
         start = self._started
@@ -106,6 +111,7 @@ class ReviewNarrator:
 
     def _left(self) -> str:
         seconds = self.seconds_left()
+        self._told_time = self._told_time or seconds is not None
         return "time left not known yet" if seconds is None else f"about {clock(seconds)} left"
 
 

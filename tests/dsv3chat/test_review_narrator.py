@@ -63,6 +63,19 @@ def test_elsewhere_a_line_comes_every_half_minute(told):
     assert lines[1] == "dsv3chat: 30/14 files, 29/61 chunks, 0 findings, about 4:10 left"
 
 
+def test_the_time_left_is_told_as_soon_as_it_is_known(told):
+    known = [None]
+    narrator, time, said = told(False, lambda: known[0])
+    narrator.event(STARTED)
+    narrator.tick()
+    assert len(said().splitlines()) == 1
+    known[0] = 90.0
+    time.now += 0.2
+    narrator.tick()
+    narrator.tick()
+    assert said() == "dsv3chat: 0/14 files, 0/61 chunks, 0 findings, about 1:30 left\n"
+
+
 def test_findings_and_failures_are_told_as_they_come_and_cleaned(told):
     narrator, _, said = told(False)
     narrator.event(STARTED)
