@@ -4,7 +4,10 @@ A protocol with a prompt for it is asked whether the finding is real. A protocol
 the finding's function is reviewed by itself, and confirms the finding when it reports the same rule on the same line. A
 finding whose chunk is no more than that has nothing to be confirmed by, and stays.
 
-VERIFY_FROM_PARAMETERS is where a model is large enough to gain: below it the second look is off unless it is asked for.
+Below VERIFY_FROM_PARAMETERS it is off unless it is asked for. nano, measured on 137 labelled chunks of 8 to 60 lines (71
+planted defects) at its threshold of 0.5: of 28 findings asked about again, 3 wrong ones and 1 right one fell; precision 0.76
+to 0.82, recall 0.39 to 0.38, F1 0.52 and 0.52, for 76 % more requests where there are findings. A model that judges rather
+than recognises is asked whether the finding is real; from which size on that pays is not measured here.
 """
 
 from __future__ import annotations
