@@ -22,7 +22,7 @@ def marks_path() -> Path:
 def add_mark(
     finding: Finding, verdict: Verdict, root: Path, model: str, protocol: str, path: Path | None = None
 ) -> None:
-    """Append one line. `withdrawn` takes back what was said before of the same fingerprint and root. Raises OSError."""
+    """Append one line. `withdrawn` takes back what was said before of the same root and fingerprint. Raises OSError."""
     path = path or marks_path()
     record = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -46,20 +46,3 @@ def add_mark(
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(handle, "ab") as file:  # one write: two programs never mix their lines
         file.write(json.dumps(record).encode() + b"\n")
-
-
-def false_fingerprints(root: Path, path: Path | None = None) -> frozenset[str]:
-    """The findings of this root that were marked false and not taken back. A line that is no record is passed over."""
-    try:
-        lines = (path or marks_path()).read_bytes().splitlines()
-    except OSError:
-        return frozenset()
-    last: dict[str, str] = {}
-    for line in lines:
-        try:
-            record = json.loads(line)
-            if record["root"] == str(root) and record["fingerprint"]:
-                last[record["fingerprint"]] = record["verdict"]
-        except (ValueError, KeyError, TypeError):
-            continue
-    return frozenset(fingerprint for fingerprint, verdict in last.items() if verdict == "false")

@@ -195,6 +195,9 @@ class ReviewScreen(Screen[None]):
             self._timer.pause()
         self._list()
         self.refresh_bars()
+        report = self.session.state.report
+        for note in report.notes if report is not None else ():
+            self.say(note, "warning")
         self.reviews.ended(self)
 
     def refresh_bars(self) -> None:
@@ -385,8 +388,12 @@ class ReviewScreen(Screen[None]):
         self.actions.edit()
 
     def action_discuss(self) -> None:
-        """Into the chat with the finding."""
-        self.actions.discuss()
+        """Into the chat with the finding; from the files to the findings of one."""
+        if self.files.has_focus:
+            self.remove_class("-files")
+            self.call_after_refresh(self.findings.focus)
+        else:
+            self.actions.discuss()
 
     # -- stopping and leaving -------------------------------------------------------------------------------------
 

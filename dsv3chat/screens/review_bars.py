@@ -109,8 +109,11 @@ def summary_lines(session: ReviewSession) -> Content:
         lines.append(Content.styled(f"baseline {known} (b)", MUTED))
     if suppressed:
         lines.append(Content.styled(f"suppressed {suppressed} (b)", MUTED))
-    for reason, number in (state.report.dropped if state.report is not None else {}).items():
-        lines.append(Content.styled(f"dropped {number}: {clean_line(reason)}", MUTED))
+    if state.report is not None:
+        for reason, number in state.report.dropped.items():
+            lines.append(Content.styled(f"dropped {number}: {clean_line(reason)}", MUTED))
+        if unused := len(state.report.unused_suppressions):
+            lines.append(Content.styled(f"unused ignores {unused}", MUTED))
     return Content("\n").join(lines)
 
 

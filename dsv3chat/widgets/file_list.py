@@ -67,6 +67,19 @@ class FileList(LineView):
                 return entry
         return None
 
+    def go(self, index: int) -> None:
+        """To a file: over the line of a folder in the direction of the move, at the ends back to the nearest file."""
+        last = self.num_lines - 1
+        index = max(0, min(index, last))
+        step = -1 if index < self.cursor else 1
+        there = [
+            *range(index, last + 1 if step > 0 else -1, step),
+            *range(index, -1 if step > 0 else last + 1, -step),
+        ]
+        found = next((i for i in there if not isinstance(self._entries[i], str)), None)
+        if found is not None:
+            super().go(found)
+
     def go_to(self, path: str) -> None:
         """Put the cursor on a file."""
         if path in self._places:

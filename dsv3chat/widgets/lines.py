@@ -121,7 +121,8 @@ class LineView(ScrollView, can_focus=True):
         elif index >= top + shown:
             self.scroll_to(y=index - shown + 1, animate=False, force=True)
 
-    def _go(self, index: int) -> None:
+    def go(self, index: int) -> None:
+        """The person moves the cursor to a line, or as near to it as there is one."""
         if self.num_lines:
             self.move_to(index)
             self.post_message(self.Moved(self))
@@ -129,7 +130,7 @@ class LineView(ScrollView, can_focus=True):
     def action_step(self, step: int) -> None:
         """The line above or below."""
         if self.HAS_CURSOR:
-            self._go(self.cursor + step)
+            self.go(self.cursor + step)
         else:
             self.scroll_relative(y=step, animate=False, force=True)
 
@@ -150,7 +151,7 @@ class LineView(ScrollView, can_focus=True):
         if index == self.cursor and event.chain > 1:
             self.post_message(self.Taken(self))
         else:
-            self._go(index)
+            self.go(index)
 
     # -- what is drawn --------------------------------------------------------------------------------------------
 

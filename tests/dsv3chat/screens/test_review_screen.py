@@ -9,7 +9,7 @@ import pytest
 from textual.events import MouseMove
 
 from dsv3chat.review.baseline import BASELINE_FILE, Baseline
-from dsv3chat.review.marks import false_fingerprints
+from dsv3chat.review.marks import marks_path
 from dsv3chat.review.values import Severity, Skipped
 from dsv3chat.settings import Settings
 from engine import LoadProgress
@@ -169,11 +169,12 @@ async def test_a_false_positive_is_kept_and_can_be_taken_back(opened):
     async with opened() as s:
         mark = s.screen.current.finding.fingerprint
         await s.press("f")
-        assert false_fingerprints(s.root) == {mark}
         assert "false+" in s.text
         assert s.app.reviews.finish().findings[-1].state == "suppressed"
         await s.press("f")
-        assert false_fingerprints(s.root) == frozenset()
+        assert s.screen.current.is_new
+        kept = [json.loads(line) for line in marks_path().read_text().splitlines()]
+        assert [(k["verdict"], k["fingerprint"]) for k in kept] == [("false", mark), ("withdrawn", mark)]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -417,6 +418,40 @@ async def test_every_key_is_in_the_palette(opened):
         await s.until(lambda: "Apply" in s.text)
         await s.press(*"apply", "enter")
         await s.until(lambda: "float" in (s.root / "src/pack.py").read_text())
+
+
+async def test_notes_of_the_report_are_told_and_unused_ignores_counted(opened, tmp_path):
+    review = ScriptedReview(make_scope(tmp_path / "work"))
+    report = review._report
+    review._report = lambda: replace(
+        report(), notes=("the cache is not used: [disk",), unused_suppressions=(("src/kv.py", 1, "x"),)
+    )
+    async with opened(review) as s:
+        assert s.said("the cache is not used: [disk")
+        assert "unused ignores 1" in s.text
+
+
+async def test_the_cursor_of_the_files_passes_folders_in_both_directions(opened):
+    async with opened() as s:
+        await s.press("shift+tab")
+        await s.until(lambda: s.app.focused is s.screen.files)
+        seen = []
+        for key in ("home", "j", "j", "j", "k", "k", "k", "end"):
+            await s.press(key)
+            seen.append(s.screen.files.current.path)
+        kv, pack, test = "src/kv.py", "src/pack.py", "tests/test_kv.py"
+        assert seen == [kv, pack, test, test, pack, kv, kv, test]
+        assert "clean" in s.text
+
+
+async def test_enter_on_a_file_goes_to_its_findings(opened):
+    async with opened(size=(80, 24)) as s:
+        await s.press("shift+tab")
+        await s.until(lambda: s.app.focused is s.screen.files)
+        await s.press("home", "enter")
+        await s.until(lambda: s.app.focused is s.screen.findings)
+        assert s.screen.current.finding.path == "src/kv.py"
+        assert "WHERE" in s.text
 
 
 async def test_a_second_run_that_fails_keeps_the_program_and_the_first_report(opened, tmp_path):
