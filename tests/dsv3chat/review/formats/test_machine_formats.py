@@ -123,6 +123,7 @@ def test_json_has_everything_and_no_control_character():
     assert [entry["state"] for entry in fields["findings"]] == ["suppressed", "new"]
     assert fields["findings"][1]["message"] == HOSTILE
     assert fields["findings"][1]["severity"] == "high"
+    assert fields["findings"][1]["confidence"] == 0.934
     assert (fields["complete"], fields["exit_code"], fields["fail_on"]) == (False, 3, "high")
     assert fields["dropped"] == {"below confidence": 4}
     assert fields["failed"] == [{"path": "src/b.py", "reason": "the answer was cut at 1024 tokens"}]

@@ -34,6 +34,10 @@ def test_hostile_text_makes_no_html_image_link_mention_or_reference():
     assert "\u202e" not in text
 
 
+def test_no_angle_bracket_of_foreign_text_is_left():
+    assert escaped("a < b > c <d") == "a &lt; b &gt; c &lt;d"
+
+
 @pytest.mark.parametrize(
     "text",
     [
