@@ -1,15 +1,17 @@
 """Reviews by nano itself: the defects of its recorded answers, valid under the grammar, from one prefix, then from the cache."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from dsv3chat.engine_backend import EngineBackend
 from dsv3chat.review.cache import ReviewCache
+from dsv3chat.review.general_protocol import GENERAL
 from dsv3chat.review.model import choose_protocol, describe_model
 from dsv3chat.review.nano_protocol import NANO
 from dsv3chat.review.reviewer import Review
-from dsv3chat.review.values import Chunk
+from dsv3chat.review.values import Chunk, ReviewOptions
 from engine import Message, find_profile, read_profile
 from tests.dsv3chat.review.scripted import scope, source
 from tests.dsv3chat.review.test_protocol import CASES, chunk_of
@@ -109,6 +111,23 @@ def test_a_file_that_talks_to_the_model_is_reviewed_like_any_other(made):
 def test_all_files_but_the_first_take_the_prefix_from_the_cache(made, described):
     prefix = described.count_prompt([Message("system", NANO.system_prompt)]) // 16 * 16
     assert made.report.reused_tokens >= (len(SAID)) * (prefix - 16)
+
+
+def test_general_has_its_form_on_a_model_that_was_never_trained_on_it(backend, described):
+    short = {"title": 20, "message": 40, "suggestion": 10}
+    protocol = replace(GENERAL, max_findings=1, max_characters=short, max_answer_tokens=160)
+    asked = Review(
+        scope(source("a.sh", "#!/bin/sh\nrm -rf $1/*\n", "shell")),
+        backend,
+        protocol,
+        ReviewOptions(min_confidence=0.0, verify=True),
+        model=described,
+    )
+    list(asked.events())
+    report = asked.report
+    assert (report.reviewed, report.failed, report.raw_answers) == (("a.sh",), (), ())
+    assert len(report.findings) + sum(report.dropped.values()) <= 1
+    assert all(1 <= found.line <= found.end_line <= 2 for found in report.findings)
 
 
 def test_the_same_review_again_needs_no_model(made, described, profile, cache):
