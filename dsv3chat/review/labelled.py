@@ -93,7 +93,7 @@ def _label(found: object, chunk: Chunk, protocol: ReviewProtocol) -> Label:
     line, rule = _number(found, "line"), _text(found, "rule")
     if not chunk.start <= line <= chunk.end:
         raise ValueError(
-            f"a finding stands on line {line}, the code has lines {chunk.start} to {chunk.end} "
+            f"a finding stands on line {line}, the code on lines {chunk.start} to {chunk.end} "
             "(lines count as in the file: the first one is `start`)"
         )
     if protocol.rule(rule) is None:
