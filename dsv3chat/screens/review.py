@@ -240,24 +240,10 @@ class ReviewScreen(Screen[None]):
         """The code and the words of the finding under the cursor."""
         item = self.current
         if item is None:
-            self.view.show_nothing(self._empty_text())
+            self.view.show_nothing(bars.empty_text(self.session, bool(self.filter.value)))
         else:
             self.files.go_to(item.finding.path)
             self.view.show(item)
-
-    def _empty_text(self) -> str:
-        state, report = self.session.state, self.session.state.report
-        if self.filter.value:
-            return "no finding has what is filtered for; esc shows all"
-        if report is None:
-            return "no finding yet" if self.session.error is None else str(self.session.error)
-        if not report.reviewed:
-            return "nothing was reviewed"
-        num = len(report.reviewed)
-        hidden = (
-            f"; {state.num_hidden} in the baseline or suppressed (b shows them)" if state.num_hidden else ""
-        )
-        return f"no findings in {num} reviewed file{'' if num == 1 else 's'}{hidden}"
 
     @on(LineView.Moved, "#findings")
     def moved(self) -> None:
@@ -357,35 +343,9 @@ class ReviewScreen(Screen[None]):
         if known.total() == known["new"]:
             self.say("no finding is in the baseline or suppressed")
 
-    # -- keys that do something with the finding: see ReviewActions ------------------------------------------------
-
-    def action_apply(self) -> None:
-        """Put the suggestion into its file."""
-        self.actions.apply()
-
-    def action_undo(self) -> None:
-        """Take it out again."""
-        self.actions.undo()
-
-    def action_ignore(self) -> None:
-        """Into the baseline, or out of it."""
-        self.actions.ignore()
-
-    def action_false_positive(self) -> None:
-        """It is wrong."""
-        self.actions.mark_false()
-
-    def action_export(self) -> None:
-        """The report into a file."""
-        self.actions.export()
-
-    def action_copy(self) -> None:
-        """The suggestion, or the finding."""
-        self.actions.copy()
-
-    def action_editor(self) -> None:
-        """The file in the person's editor."""
-        self.actions.edit()
+    def action_finding(self, verb: str) -> None:
+        """Do something with the finding under the cursor, or with the report: see ReviewActions."""
+        self.actions.perform(verb)
 
     def action_discuss(self) -> None:
         """Into the chat with the finding; from the files to the findings of one."""

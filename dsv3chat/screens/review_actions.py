@@ -28,6 +28,24 @@ class ReviewActions:
         self._screen = screen
         self._outlook: tuple[object, str] = (None, "")
 
+    def perform(self, verb: str) -> None:
+        """Do what a key asks for."""
+        match verb:
+            case "apply":
+                self.apply()
+            case "undo":
+                self.undo()
+            case "ignore":
+                self.ignore()
+            case "false_positive":
+                self.mark_false()
+            case "copy":
+                self.copy()
+            case "export":
+                self.export()
+            case "editor":
+                self.edit()
+
     def _item(self) -> Item | None:
         item = self._screen.current
         if item is None:

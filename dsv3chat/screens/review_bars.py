@@ -154,5 +154,19 @@ def status_text(session: ReviewSession, in_chat: bool) -> Content:
     return Content(f"✓ {len(report.reviewed)} file{_s(len(report.reviewed))} reviewed{cached} · {leave}")
 
 
+def empty_text(session: ReviewSession, filtered: bool) -> str:
+    """Why no finding is listed."""
+    state, report = session.state, session.state.report
+    if filtered:
+        return "no finding has what is filtered for; esc shows all"
+    if report is None:
+        return "no finding yet" if session.error is None else str(session.error)
+    if not report.reviewed:
+        return "nothing was reviewed"
+    num = len(report.reviewed)
+    hidden = f"; {state.num_hidden} in the baseline or suppressed (b shows them)" if state.num_hidden else ""
+    return f"no findings in {num} reviewed file{_s(num)}{hidden}"
+
+
 def _s(number: int) -> str:
     return "" if number == 1 else "s"

@@ -11,8 +11,10 @@ from textual.binding import Binding
 def _key(
     keys: str, action: str, label: str, text: str, display: str | None = None, name: str = ""
 ) -> Binding:
-    identity = f"review.{name or action}"
-    return Binding(keys, action, label or text, bool(label), display, tooltip=text, id=identity)
+    verb = action.removeprefix("finding('").removesuffix("')")
+    return Binding(
+        keys, action, label or text, bool(label), display, tooltip=text, id=f"review.{name or verb}"
+    )
 
 
 _HUNK = "hunk below or above; in a whole file the next finding"
@@ -21,25 +23,27 @@ KEYS = (
     _key("escape", "escape", "stop", "close the filter, stop the review, leave", "esc"),
     _key("f1", "help", "help", "this page", "F1"),
     _key("enter,d", "discuss", "discuss", "into the chat, with the finding and its code", "⏎ d"),
-    _key("a", "apply", "apply", "put the suggestion into the file, if its lines are still the same"),
-    _key("u", "undo", "", "take the applied suggestion out again"),
-    _key("i", "ignore", "ignore", "write the finding into the baseline; again takes it out"),
+    _key(
+        "a", "finding('apply')", "apply", "put the suggestion into the file, if its lines are still the same"
+    ),
+    _key("u", "finding('undo')", "", "take the applied suggestion out again"),
+    _key("i", "finding('ignore')", "ignore", "write the finding into the baseline; again takes it out"),
     _key(
         "f",
-        "false_positive",
+        "finding('false_positive')",
         "false+",
         "the finding is wrong: kept to measure precision; again takes it back",
     ),
     _key("slash", "filter", "filter", "filter by words, high, sev:high, rule:sql, path:src/", "/"),
-    _key("e", "export", "export", "write the report: choose format and file"),
+    _key("e", "finding('export')", "export", "write the report: choose format and file"),
     _key("tab", "pane(1)", "pane", "to the next pane: findings, code, words, files", "tab", "next_pane"),
     _key("f3", "chat", "chat", "into the chat; F3 there comes back", "F3"),
     _key("right_square_bracket", "hunk(1)", "hunk", _HUNK, "[ ]", "next_hunk"),
     _key("n", "file(1)", "file", _FILE, "n p", "next_file"),
     _key("s", "sort", "sort", "by severity, place, confidence, time"),
     _key("b", "hidden", "baseline", "show those in the baseline and the suppressed ones, or not"),
-    _key("c", "copy", "copy", "copy the suggestion, or the finding where there is none"),
-    _key("o", "editor", "editor", "open the file at the finding in $VISUAL or $EDITOR"),
+    _key("c", "finding('copy')", "copy", "copy the suggestion, or the finding where there is none"),
+    _key("o", "finding('editor')", "editor", "open the file at the finding in $VISUAL or $EDITOR"),
     _key("shift+tab", "pane(-1)", "", "to the pane before", name="previous_pane"),
     _key("left_square_bracket", "hunk(-1)", "", _HUNK, "[ ]", "previous_hunk"),
     _key("p", "file(-1)", "", _FILE, "n p", "previous_file"),

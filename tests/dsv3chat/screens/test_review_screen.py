@@ -11,6 +11,9 @@ from textual.events import MouseMove
 from dsv3chat.review.baseline import BASELINE_FILE, Baseline
 from dsv3chat.review.marks import marks_path
 from dsv3chat.review.values import Severity, Skipped
+from dsv3chat.screens.review import ReviewScreen
+from dsv3chat.screens.review_actions import ReviewActions
+from dsv3chat.screens.review_keys import KEYS
 from dsv3chat.settings import Settings
 from engine import LoadProgress
 from tests.dsv3chat.screens.scripted_review import (
@@ -169,7 +172,7 @@ async def test_a_false_positive_is_kept_and_can_be_taken_back(opened):
     async with opened() as s:
         mark = s.screen.current.finding.fingerprint
         await s.press("f")
-        assert "false+" in s.text
+        assert "(f takes it back)" in s.text
         assert s.app.reviews.finish().findings[-1].state == "suppressed"
         await s.press("f")
         assert s.screen.current.is_new
@@ -489,3 +492,12 @@ async def test_a_click_puts_the_cursor_on_a_finding_and_a_file(opened):
         assert s.screen.current.finding.line == 10
         await s.pilot.click("#files", offset=(5, 2))
         assert s.screen.current.finding.path == "src/pack.py"
+
+
+def test_every_key_does_something_that_there_is():
+    for binding in KEYS:
+        name, _, argument = binding.action.partition("(")
+        assert hasattr(ReviewScreen, f"action_{name}"), binding.action
+        if name == "finding":
+            verb = argument.strip("')")
+            assert hasattr(ReviewActions, {"false_positive": "mark_false", "editor": "edit"}.get(verb, verb))

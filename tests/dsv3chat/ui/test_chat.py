@@ -68,7 +68,7 @@ async def test_esc_stops_while_waiting_and_while_reading_the_prompt(chat, reply)
 
 
 async def test_what_is_typed_meanwhile_is_queued_shown_and_sent_after_the_answer(chat):
-    async with chat([Reply("one " * 30, tokens_per_s=60), Reply("two")]) as c:
+    async with chat([Reply("one " * 120, tokens_per_s=60), Reply("two")]) as c:
         await c.say("first")
         await c.generating()
         await c.say("second")
