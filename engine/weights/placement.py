@@ -1,25 +1,26 @@
 """Profile + checkpoint -> where each tensor goes and in which format, with its bytes. Reads no weights.
 
-Rules are tried in the order of the file; for each tensor the first rule that covers it and has a key decides that key,
-then the profile's defaults do. What a person wrote and this build cannot do is an error with the rule's text and line.
+What the rules decide is engine.weights.assignment's business. What a person wrote and this build cannot do is an error
+with the rule's text and line.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from engine.errors import PlacementError, ProfileError
+from engine.errors import PlacementError
 from engine.hardware import Hardware
 from engine.profile.built import BUILT, NOT_BUILT
-from engine.profile.rules import RuleMatcher
 from engine.profile.values import Precision, Profile, Rule
 from engine.quant.formats import FORMATS, nbytes
 from engine.quant.matrix import Format
+from engine.weights.assignment import Assignment, assign, check_rules, where_of
 from engine.weights.checkpoint import Checkpoint
-from engine.weights.names import HEAD, Kind, TensorSpec
+from engine.weights.names import Kind, TensorSpec
 from engine.weights.safetensors_file import TORCH_DTYPES
 
 _Key = TypeVar("_Key")
@@ -88,25 +89,21 @@ def place(checkpoint: Checkpoint, profile: Profile, hardware: Hardware | None = 
     Raises PlacementError: a part of the profile that is not built, a rule that covers nothing or only tensors that
     cannot take its precision, routed experts of one layer in several formats, more bytes than are free.
     """
-    where = str(profile.source or f"profile {profile.name}")
+    where = where_of(profile)
     _check_built(where, "defaults", Rule("", profile.device, profile.precision, profile.group_size))
-    matchers = [(rule, _matcher(where, rule)) for rule in profile.rules]
-    counts, sizes, matrices = (Counter[int]() for _ in range(3))
+    for rule in profile.rules:
+        _check_built(f"{where}:{rule.line}" if rule.line else where, f"rule {rule.match!r}", rule)
+    assigned = assign(checkpoint.specs.values(), profile)
+    check_rules(profile, assigned, checkpoint.config.tie_word_embeddings)
+    counts, sizes = Counter[int](), Counter[int]()
     tensors: dict[str, TensorPlacement] = {}
-    for name, spec in checkpoint.specs.items():
-        covering = [i for i, (_, matcher) in enumerate(matchers) if matcher.covers(name)]
-        rules = [profile.rules[i] for i in covering]
-        device = next((rule.device for rule in rules if rule.device is not None), profile.device)
-        precision = next((rule.precision for rule in rules if rule.precision is not None), profile.precision)
-        placed = _placed(checkpoint, spec, device, precision)
-        tensors[name] = placed
-        for i in covering:
+    for assignment in assigned:
+        placed = _placed(checkpoint, assignment)
+        tensors[placed.spec.name] = placed
+        for i in assignment.covering:
             counts[i] += 1
             sizes[i] += placed.nbytes
-            matrices[i] += spec.kind.is_matrix
     coverage = tuple(RuleCoverage(rule, counts[i], sizes[i]) for i, rule in enumerate(profile.rules))
-    for i, covered in enumerate(coverage):
-        _check_effect(where, covered, matrices[i], checkpoint.config.tie_word_embeddings)
     _check_stacks(where, tensors)
     placement = Placement(tensors, coverage)
     if hardware is not None:
@@ -114,32 +111,15 @@ def place(checkpoint: Checkpoint, profile: Profile, hardware: Hardware | None = 
     return placement
 
 
-def _placed(checkpoint: Checkpoint, spec: TensorSpec, device: str, precision: Precision) -> TensorPlacement:
+def _placed(checkpoint: Checkpoint, assignment: Assignment) -> TensorPlacement:
+    spec, precision = assignment.spec, assignment.precision
     if not spec.kind.is_matrix:
-        size = 4
-        for count in spec.shape:
-            size *= count
-        return TensorPlacement(spec, device, Format.FP32, size)
+        return TensorPlacement(spec, assignment.device, Format.FP32, 4 * math.prod(spec.shape))
     stored = FORMATS[TORCH_DTYPES[checkpoint.tensors[spec.name].dtype]]
     chosen = stored if precision == "native" else _WIDE[precision]
     rows, columns = spec.shape
     block = checkpoint.config.weight_block_size or (128, 128)  # counts for FP8 only, which has one
-    return TensorPlacement(spec, device, chosen, nbytes(chosen, rows, columns, block))
-
-
-def _matcher(where: str, rule: Rule) -> RuleMatcher:
-    text = f"rule {rule.match!r}"
-    _check_built(f"{where}:{rule.line}" if rule.line else where, text, rule)
-    try:
-        return RuleMatcher(rule.match)
-    except ProfileError as error:
-        raise PlacementError(f"{_at(where, rule)}: {error}") from error
-
-
-def _at(where: str, rule: Rule) -> str:
-    """FILE:LINE: rule 'MATCH', the beginning of every message about a rule."""
-    line = f":{rule.line}" if rule.line else ""
-    return f"{where}{line}: rule {rule.match!r}"
+    return TensorPlacement(spec, assignment.device, chosen, nbytes(chosen, rows, columns, block))
 
 
 def _check_built(where: str, text: str, rule: Rule) -> None:
@@ -155,23 +135,6 @@ def _check_built(where: str, text: str, rule: Rule) -> None:
                 f"{where}: {text}: {key}: {value} is {NOT_BUILT}; built are the device cpu and the precisions "
                 f"{', '.join(sorted(BUILT.precisions))}"
             )
-
-
-def _check_effect(where: str, covered: RuleCoverage, num_matrices: int, tied: bool) -> None:
-    rule = covered.rule
-    if not covered.num_tensors:
-        hint = ""
-        if tied and RuleMatcher(rule.match).covers(HEAD):
-            hint = " (the head is tied: it is model.embed_tokens)"
-        raise PlacementError(
-            f"{_at(where, rule)} matches nothing in this model{hint}; expected module paths such as "
-            "model.layers.0-3.mlp, model.embed_tokens or lm_head"
-        )
-    if not num_matrices and rule.precision not in (None, "native", "fp32"):
-        raise PlacementError(
-            f"{_at(where, rule)} covers only norms and routers, which are float32 always; "
-            f"remove precision: {rule.precision}"
-        )
 
 
 def _check_stacks(where: str, tensors: Mapping[str, TensorPlacement]) -> None:

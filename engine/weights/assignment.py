@@ -1,0 +1,127 @@
+"""What a profile's rules decide about each tensor: device, precision, group size. Knows no files, no bytes, no torch.
+
+Rules are tried in the order of the file; for each tensor the first rule that covers it and has a key decides that key,
+then the profile's defaults do. Placement (of a checkpoint) and the planner (of a config alone) both stand on this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from engine.errors import PlacementError, ProfileError
+from engine.profile.rules import RuleMatcher
+from engine.profile.values import Precision, Profile, Rule
+from engine.weights.names import EMBEDDING, HEAD, Kind, TensorSpec
+
+QUANTIZED: frozenset[Precision] = frozenset({"fp8", "int8", "int4", "int3", "int2"})
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One tensor. `precision` is what the tensor takes: fp32 for norms and routers, bf16 for an embedding that a default
+    or a wide rule would quantize (its rows are looked up, not multiplied)."""
+
+    spec: TensorSpec
+    device: str
+    precision: Precision
+    group_size: int | None  # None: the format's own
+    gpu_resident: int | Literal["auto"] | None  # routed experts of this layer that stay on the GPU
+    covering: tuple[int, ...]  # indices of the rules that cover it, in the order of the file
+
+
+def where_of(profile: Profile) -> str:
+    """How messages name the profile: its file, else its name."""
+    return str(profile.source or f"profile {profile.name}")
+
+
+def at_rule(where: str, rule: Rule) -> str:
+    """FILE:LINE: rule 'MATCH', the beginning of every message about a rule."""
+    line = f":{rule.line}" if rule.line else ""
+    return f"{where}{line}: rule {rule.match!r}"
+
+
+def assign(specs: Iterable[TensorSpec], profile: Profile) -> list[Assignment]:
+    """What the rules decide, one entry a tensor, in order. A layer's norms and router that no rule gives a device are
+    where its attention is. PlacementError for a `match` outside the grammar."""
+    matchers = [_matcher(where_of(profile), rule) for rule in profile.rules]
+    assigned = [_assigned(spec, profile, matchers) for spec in specs]
+    attention = {a.spec.layer: a.device for a in assigned if a.spec.kind is Kind.ATTENTION}
+    return [
+        a
+        if a.spec.kind.is_matrix or _decides_device(profile, a)
+        else replace(a, device=attention.get(a.spec.layer, a.device))
+        for a in assigned
+    ]
+
+
+def _decides_device(profile: Profile, assignment: Assignment) -> bool:
+    return any(profile.rules[i].device is not None for i in assignment.covering)
+
+
+def check_rules(profile: Profile, assigned: Sequence[Assignment], tied: bool) -> None:
+    """Refuse, with the rule's text and line, a rule that covers nothing or cannot have its way.
+
+    `tied`: the head is the embedding. PlacementError.
+    """
+    where = where_of(profile)
+    covered: list[list[Assignment]] = [[] for _ in profile.rules]
+    for assignment in assigned:
+        for index in assignment.covering:
+            covered[index].append(assignment)
+    for rule, tensors in zip(profile.rules, covered, strict=True):
+        _check_effect(at_rule(where, rule), rule, [tensor.spec for tensor in tensors], tied)
+    for assignment in assigned:
+        if assignment.device == "disk" and assignment.spec.kind is not Kind.EXPERTS:
+            rule = next(profile.rules[i] for i in assignment.covering if profile.rules[i].device is not None)
+            raise PlacementError(
+                f"{at_rule(where, rule)} puts {assignment.spec.name} on the disk, which holds routed experts only; "
+                "match their modules alone, as in model.layers.*.mlp.experts"
+            )
+
+
+def _assigned(spec: TensorSpec, profile: Profile, matchers: Sequence[RuleMatcher]) -> Assignment:
+    covering = tuple(i for i, matcher in enumerate(matchers) if matcher.covers(spec.name))
+    rules = [profile.rules[i] for i in covering]
+    device = next((rule.device for rule in rules if rule.device is not None), profile.device)
+    precision = next((rule.precision for rule in rules if rule.precision is not None), profile.precision)
+    group = next((rule.group_size for rule in rules if rule.group_size is not None), profile.group_size)
+    resident = next((rule.gpu_resident for rule in rules if rule.gpu_resident is not None), None)
+    if not spec.kind.is_matrix:
+        precision = "fp32"
+    elif spec.kind is Kind.EMBEDDING and precision in QUANTIZED:
+        precision = "bf16"
+    return Assignment(spec, device, precision, group, resident, covering)
+
+
+def _matcher(where: str, rule: Rule) -> RuleMatcher:
+    try:
+        return RuleMatcher(rule.match)
+    except ProfileError as error:
+        raise PlacementError(f"{at_rule(where, rule)}: {error}") from error
+
+
+def _check_effect(at: str, rule: Rule, covered: Sequence[TensorSpec], tied: bool) -> None:
+    if not covered:
+        hint = ""
+        if tied and RuleMatcher(rule.match).covers(HEAD):
+            hint = " (the head is tied: it is model.embed_tokens)"
+        raise PlacementError(
+            f"{at} matches nothing in this model{hint}; expected module paths such as "
+            "model.layers.0-3.mlp, model.embed_tokens or lm_head"
+        )
+    matrices = [spec for spec in covered if spec.kind.is_matrix]
+    if not matrices and rule.precision not in (None, "native", "fp32"):
+        raise PlacementError(
+            f"{at} covers only norms and routers, which are float32 always; remove precision: {rule.precision}"
+        )
+    if rule.precision in QUANTIZED and [spec.name for spec in matrices] == [EMBEDDING]:
+        raise PlacementError(
+            f"{at} covers only the embedding, whose rows are looked up and not multiplied; it takes native, fp32 or bf16, "
+            f"not {rule.precision}"
+        )
+    if rule.gpu_resident is not None and all(spec.kind is not Kind.EXPERTS for spec in covered):
+        raise PlacementError(
+            f"{at} covers no routed experts, which gpu_resident is about; remove gpu_resident: {rule.gpu_resident}"
+        )
