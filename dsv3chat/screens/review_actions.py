@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from textual.content import Content
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
     from dsv3chat.screens.review import ReviewScreen
 
 
+_OUTLOOK_S = 0.5  # a report of two thousand findings takes 6 ms
+
+
 class ReviewActions:
     """Each does it, or says why not."""
 
     def __init__(self, screen: ReviewScreen) -> None:
         self._screen = screen
         self._outlook: tuple[object, str] = (None, "")
+        self._outlook_at = 0.0
 
     def perform(self, verb: str) -> None:
         """Do what a key asks for."""
@@ -187,7 +192,9 @@ class ReviewActions:
             return Content("")
         running = session.running and not session.stopping
         key = (running, session.state.num_hidden, len(session.state.items), session.state.report)
-        if self._outlook[0] != key:
+        now = time.monotonic()
+        if self._outlook[0] != key and (not running or now >= self._outlook_at):
+            self._outlook_at = now + _OUTLOOK_S
             document = session.document(as_if_complete=True)
             will = "will be " if session.running else ""
             words = (

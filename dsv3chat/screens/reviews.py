@@ -75,7 +75,7 @@ class Reviews:
             chat = ChatScreen(app.chat, draft)
             app.switch_screen(chat)
         elif self.session is not None and self.session.running:
-            self._app.notify("the model is still loading; the chat opens when it is there", markup=False)
+            self._app.notify("the model is still loading; d again when it is there", markup=False)
         else:
             loading = LoadingScreen(draft)
             app.switch_screen(loading)
