@@ -15,7 +15,8 @@ from engine.model.config import ModelConfig
 from engine.weights.config_reader import config_from_dict
 from engine.weights.json_fields import read_json_object
 from engine.weights.names import TensorSpec, expected_tensors
-from engine.weights.safetensors_file import SafetensorsFiles, TensorInfo
+from engine.weights.safetensors_file import SafetensorsFiles
+from engine.weights.safetensors_header import TensorInfo
 from engine.weights.shards import read_tensors
 from engine.weights.validation import check_count, check_tensors
 

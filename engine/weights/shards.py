@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.errors import CheckpointError
 from engine.weights.json_fields import Fields, read_json_object
-from engine.weights.safetensors_file import TensorInfo, read_header
+from engine.weights.safetensors_header import TensorInfo, read_header
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -19,7 +19,7 @@ from engine.weights.names import (
     layer_of,
     scale_name,
 )
-from engine.weights.safetensors_file import TensorInfo
+from engine.weights.safetensors_header import TensorInfo
 from engine.weights.shards import some
 
 _FLOATS = frozenset({"F32", "F16", "BF16"})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.errors import CheckpointError, ModelNotFoundError, UnsupportedModelError
 from engine.weights.checkpoint import Checkpoint
-from engine.weights.safetensors_file import read_header
+from engine.weights.safetensors_header import read_header
 from tests.engine.checkpoints import (
     random_config,
     random_tensors,
