@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from engine import Message, Usage
 
 Role: TypeAlias = Literal["user", "assistant"]
-Status: TypeAlias = Literal["complete", "stopped", "failed", "length"]
+Status: TypeAlias = Literal["complete", "stopped", "failed", "length", "looping"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dsv3chat.conversation import Attachment, ChatMessage, Conversation
 
 Format: TypeAlias = Literal["md", "json"]
 
-_STATUS = {"stopped": "stopped", "length": "cut at the token limit", "failed": "failed"}
+_STATUS = {"stopped": "stopped", "length": "cut at the token limit", "looping": "looping", "failed": "failed"}
 
 
 class ExportError(Exception):

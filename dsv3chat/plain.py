@@ -21,7 +21,7 @@ from dsv3chat.store import Store, StoreError
 from engine import EngineClosedError, Event, Failed, Finished, SamplingParams, TextDelta
 
 _POLL_SECONDS = 0.5  # how late a signal that came between two steps is served at most
-_STATUS: dict[str, Status] = {"cancelled": "stopped", "length": "length"}
+_STATUS: dict[str, Status] = {"cancelled": "stopped", "length": "length", "looping": "looping"}
 
 
 @dataclass(slots=True)

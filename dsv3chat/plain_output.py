@@ -146,6 +146,10 @@ class TextOutput:
             self._narrator.say(f"the answer failed: {last.message}")
         elif last.reason == "length":
             self._narrator.say(f"the answer was cut at {last.usage.completion_tokens} tokens (--max-tokens)")
+        elif last.reason == "looping":
+            self._narrator.say(
+                "looping: the answer went round in circles and was stopped (--set loop_guard=false lets it)"
+            )
         elif last.reason == "cancelled":
             self._narrator.say("stopped; the text so far stays")
 

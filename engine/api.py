@@ -219,6 +219,7 @@ class Engine:
             self._checkpoint.generation_config,
             self.profile.max_new_tokens,
             self.info.context_tokens - len(ids),
+            self.profile.loop_guard,
         )
         stop_ids = frozenset() if resolved.ignore_eos else frozenset(self._checkpoint.config.eos_token_ids)
         text = self._answer_text(ids, resolved)

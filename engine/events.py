@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 TextKind: TypeAlias = Literal["answer", "thinking"]
-FinishReason: TypeAlias = Literal["stop", "length", "stop_string", "cancelled", "scored"]
+FinishReason: TypeAlias = Literal["stop", "length", "stop_string", "looping", "cancelled", "scored"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The request ended as it should: end of turn, length, a stop string, or cancelled (the text stays)."""
+    """The request ended as it should: end of turn, length, a stop string, cancelled or looping (the text stays)."""
 
     reason: FinishReason
     usage: Usage

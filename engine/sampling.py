@@ -25,6 +25,8 @@ class SamplingParams:
     temperature 0 is greedy, and switches the repetition penalty off unless it is given here.
     `stop` strings end the answer and are not part of it. `logprobs` = k asks for the chosen token's and the k
     likeliest tokens' log-probabilities, raw (before penalties), at temperature 1; 0 asks for the chosen one's only.
+    `loop_guard` ends an answer that goes round in circles (engine.text.loop_guard); None: the profile's. Where `ignore_eos`
+    asks for a fixed length, or a grammar bounds the answer, only True switches it on.
     """
 
     max_new_tokens: int | None = None
@@ -37,6 +39,7 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     ignore_eos: bool = False
+    loop_guard: bool | None = None
     grammar: JsonSchema | None = None
 
     def __post_init__(self) -> None:
@@ -78,3 +81,4 @@ class ResolvedSampling:
     stop: tuple[str, ...]
     logprobs: int | None
     ignore_eos: bool
+    loop_guard: bool = False

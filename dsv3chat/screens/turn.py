@@ -15,7 +15,7 @@ from engine import Event, Failed, Finished, PrefillProgress, Queued, TextDelta
 
 Phase: TypeAlias = Literal["preparing", "queued", "prefill", "generating", "ended"]
 _RATE_WINDOW_S = 5.0
-_STATUS: dict[str, Status] = {"length": "length", "cancelled": "stopped"}
+_STATUS: dict[str, Status] = {"length": "length", "cancelled": "stopped", "looping": "looping"}
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ _BAR = Content.styled("┃ ", "$text-primary")
 _ENDINGS = {
     "stopped": "■ stopped",
     "length": "■ cut at the token limit",
+    "looping": "■ looping: it went round in circles and was stopped · alt+up, r regenerates",
     "failed": "✗ failed",
 }
 

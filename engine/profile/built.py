@@ -22,17 +22,14 @@ NOT_BUILT = "known, but not built in this version"
 class Built:
     """The parts of the grammar that have an effect. `keys` are those that only some builds have."""
 
-    precisions: frozenset[str] = frozenset({"native", "fp32", "bf16"})
-    kv_precisions: frozenset[str] = frozenset({"auto", "fp32", "bf16"})
+    precisions: frozenset[str] = frozenset({"native", "fp32", "bf16", "fp8", "int8", "int4"})
+    kv_precisions: frozenset[str] = frozenset(KV_PRECISIONS)
     device_kinds: frozenset[str] = frozenset({"cpu"})
-    keys: frozenset[str] = frozenset()  # of OPTIONAL_KEYS
+    keys: frozenset[str] = frozenset({"group_size"})  # of OPTIONAL_KEYS
 
 
-OPTIONAL_KEYS: tuple[str, ...] = ("group_size", "gpu_resident", "loop_guard", "endpoint")
-HOMELESS_KEYS: tuple[str, ...] = (
-    "loop_guard",
-    "endpoint",
-)  # Profile has no field for them: refused in any build
+OPTIONAL_KEYS: tuple[str, ...] = ("group_size", "gpu_resident", "endpoint")
+HOMELESS_KEYS: tuple[str, ...] = ("endpoint",)  # Profile has no field for it: refused in any build
 
 BUILT = Built()
 EVERYTHING = Built(

@@ -67,6 +67,7 @@ KEYS: Mapping[str, Key] = {
     "sampling.min_p": _sampling("min_p", scalars.number),
     "sampling.repetition_penalty": _sampling("repetition_penalty", scalars.number),
     "sampling.seed": _sampling("seed", scalars.integer(0, 2**63 - 1)),
+    "loop_guard": Key("loop_guard", scalars.boolean),
     "threads": Key("threads", scalars.integer(1, 1024), nullable=True),
 }
 RULE_KEYS: Mapping[str, Key] = {

@@ -97,6 +97,14 @@ def number(scalar: Scalar, built: Built) -> float:
     return value
 
 
+def boolean(scalar: Scalar, built: Built) -> bool:
+    """true or false; on, off, yes and no count too."""
+    word = scalar.text.lower()
+    if scalar.quoted or word not in ("true", "on", "yes", "false", "off", "no"):
+        raise ValueError(f"{found(scalar)}; expected true or false")
+    return word in ("true", "on", "yes")
+
+
 def choice(known: Collection[str], built_of: Callable[[Built], Collection[str]]) -> Read:
     """One word of `known`; those outside `built_of(built)` are refused as not built."""
 

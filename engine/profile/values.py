@@ -45,5 +45,6 @@ class Profile:
     max_new_tokens: int = 1024
     kv_precision: Literal["auto", "fp32", "bf16", "fp8"] = "auto"  # auto: as compute
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    loop_guard: bool = True  # an answer that goes round in circles is stopped, with the reason "looping"
     threads: int | None = None  # CPU threads of the engine; None: cores, less one for the interface above two
     source: Path | None = None  # the file it was read from

@@ -62,6 +62,7 @@ def resolve(
     generation_config: Mapping[str, object],
     profile_max_new_tokens: int,
     context_left: int | None,
+    loop_guard: bool = False,
 ) -> ResolvedSampling:
     """Ask flag, profile `sampling`, checkpoint and built-in values in this order, field by field.
 
@@ -97,6 +98,9 @@ def resolve(
         stop=flag.stop or profile.stop,
         logprobs=flag.logprobs if flag.logprobs is not None else profile.logprobs,
         ignore_eos=flag.ignore_eos or profile.ignore_eos,
+        loop_guard=_first(
+            flag.loop_guard, loop_guard and not (flag.ignore_eos or profile.ignore_eos or flag.grammar)
+        ),
     )
 
 

@@ -28,6 +28,7 @@ from engine.runtime.runner import Draw
 from engine.runtime.sampler import forced_logprob
 from engine.sampling import ResolvedSampling
 from engine.text.detokenizer import Detokenizer
+from engine.text.loop_guard import LoopGuard
 from engine.text.stop import StopFinder
 from engine.text.thinking import ThinkingSplitter
 
@@ -106,6 +107,7 @@ class Job:
         self.score_logprobs: list[float] = []
         self.score_argmax: list[int] = []
         self._text = text
+        self._guard = LoopGuard() if params.loop_guard else None
         self._ahead = self.forced_ids  # in the history, not given out yet
         self._num_thinking = 0
         self._pending_ids: list[int] = []  # tokens whose text is still held back
@@ -130,8 +132,9 @@ class Job:
         mask = None if self.grammar is None else self.grammar.mask()
         return Draw(self.params, self.history, len(self.history) - len(self.prompt_ids), mask)
 
-    def tokens(self, ids: Sequence[int], logprob: TokenLogprob | None, ends: bool) -> bool:
-        """Take the next tokens of the answer, of which only the first was sampled; True when a stop string ends it here.
+    def tokens(self, ids: Sequence[int], logprob: TokenLogprob | None, ends: bool) -> FinishReason | None:
+        """Take the next tokens of the answer, of which only the first was sampled. A reason when a stop string or the loop
+        guard ends it here.
 
         `ends`: the last one is the end-of-turn token, which is counted and has no text.
         """
@@ -149,8 +152,10 @@ class Job:
                 sampled = logprob if place == len(ahead) else None
                 self._pending_logprobs.append(sampled or forced_logprob(token_id))
             if self._take(token_id, now, ends and place == len(given) - 1):
-                return True
-        return False
+                return "stop_string"
+            if self._guard is not None and self._guard.push(token_id) and not ends:
+                return "looping"
+        return None
 
     def _take(self, token_id: int, now: float, is_end: bool) -> bool:
         if self._text is None or is_end:

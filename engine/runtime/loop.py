@@ -144,7 +144,7 @@ class EngineLoop:
     def _admit(self, job: Job, request: Request) -> None:
         if (reason := job.foregone) is not None:
             stopped = job.tokens((), None, ends=False)
-            job.finish("stop_string" if stopped else reason)
+            job.finish(stopped or reason)
             return
         try:
             self._scheduler.add(request)
@@ -210,7 +210,7 @@ class EngineLoop:
         for progress in self._scheduler.complete(plan, result.tokens, forced, complete_ids):
             job = self._jobs[progress.request_id]
             reason = progress.finish_reason
-            stopped = False
+            stopped = None
             if progress.tokens:
                 stopped = job.tokens(
                     progress.tokens, result.logprobs.get(progress.request_id), ends=reason == "stop"
@@ -219,7 +219,7 @@ class EngineLoop:
                 self._scheduler.finish(progress.request_id)
             if stopped or reason is not None:
                 del self._jobs[progress.request_id]
-                job.finish("stop_string" if stopped else _REASON[reason or "stop"])
+                job.finish(stopped or _REASON[reason or "stop"])
 
     def _follow_grammars(self, result: StepResult) -> tuple[dict[int, tuple[int, ...]], set[int]]:
         """(the tokens that must follow each sampled one, the requests whose answers are complete with them)."""

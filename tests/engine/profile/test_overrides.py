@@ -43,7 +43,8 @@ def test_no_override_changes_nothing() -> None:
         ("sampling.top_p=2", ["top_p", "at most 1"]),
         ("defaults.precision=int4", [NOT_BUILT]),
         ("defaults.group_size=64", [NOT_BUILT]),
-        ("loop_guard=on", [NOT_BUILT]),
+        ("loop_guard=maybe", ["expected true or false"]),
+        ("endpoint=x", [NOT_BUILT]),
         ("=", ["unknown key"]),
     ],
 )
@@ -86,7 +87,7 @@ def test_variables_become_entries() -> None:
         ("DSV3CHAT_CACHE_LEN", "9", "nearest known: DSV3CHAT_CACHE_LENS"),
         ("DSV3CHAT_CACH_DIR", "/x", "nearest known: DSV3CHAT_CACHE_DIR"),
         ("DSV3CHAT_CACHE_LENS", "many", "cache_lens: found 'many'"),
-        ("DSV3CHAT_LOOP_GUARD", "1", NOT_BUILT),
+        ("DSV3CHAT_ENDPOINT", "x", NOT_BUILT),
     ],
 )
 def test_a_wrong_variable_is_refused_with_its_name(variable: str, value: str, says: str) -> None:

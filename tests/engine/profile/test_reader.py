@@ -198,7 +198,6 @@ def test_a_mistake_is_named_with_file_line_and_key(text: str, start: str, says: 
         ("optimization_rules:\n- match: a\n  gpu_resident: 8", 3, "optimization_rules[0].gpu_resident"),
         ("optimization_rules:\n- match: a\n  precision: int2", 3, "optimization_rules[0].precision"),
         ("kv_precision: fp8", 1, "kv_precision"),
-        ("model: nano\nloop_guard: true", 2, "loop_guard"),
         ("endpoint: x", 1, "endpoint"),
     ],
 )

@@ -39,7 +39,7 @@ def test_a_stop_string_that_only_the_cut_end_of_the_thinking_completes_ends_the_
     [half, _] = tokenizer.encode_text("ß")  # the first of two bytes becomes U+FFFD when the thinking closes
     ids = [*tokenizer.encode_text("xa"), half, close_id, *tokenizer.encode_text("no more")]
     stopped = [job.tokens([token], None, ends=False) for token in ids[:-1]]
-    assert stopped.index(True) == ids.index(close_id)
+    assert stopped.index("stop_string") == ids.index(close_id)
     job.finish("stop_string")
     events = drained(job)
     assert [(e.kind, e.text) for e in events if isinstance(e, TextDelta) and e.text] == [("thinking", "x")]
@@ -81,3 +81,20 @@ def test_what_follows_a_stop_string_among_forced_tokens_is_neither_given_out_nor
     events = drained(job)
     assert "".join(event.text for event in events[:-1]) == "x"
     assert events[-1].usage.completion_tokens == 2
+
+
+def test_a_loop_ends_the_answer_with_its_reason_and_keeps_the_text(tokenizer):
+    job = make_job(tokenizer, replace(PARAMS, loop_guard=True))
+    phrase = tokenizer.encode_text("round and round ")
+    reasons = [job.tokens([phrase[place % len(phrase)]], None, ends=False) for place in range(400)]
+    end = next(place for place, reason in enumerate(reasons) if reason)
+    assert reasons[end] == "looping"
+    job.finish("looping")
+    events = drained(job)
+    assert events[-1].reason == "looping"
+    assert "".join(e.text for e in events if isinstance(e, TextDelta)).startswith("round and round round")
+
+
+def test_without_the_guard_a_loop_goes_on(tokenizer):
+    job = make_job(tokenizer, PARAMS)
+    assert not any(job.tokens([5], None, ends=False) for _ in range(500))
