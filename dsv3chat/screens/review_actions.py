@@ -201,7 +201,9 @@ class ReviewActions:
                 f"exit code {will}{document.exit_code} (--fail-on {document.threshold})" if document else ""
             )
             self._outlook = (key, words)
-        parts = [self._outlook[1], *(job.outputs if width >= 100 else ())]
+        wide = width >= 100
+        words = self._outlook[1] if wide else self._outlook[1].partition(" (")[0]
+        parts = [words, *(job.outputs if wide else ())]
         return Content.styled(clean_line(" · ".join(part for part in parts if part)), MUTED)
 
 
