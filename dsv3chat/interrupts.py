@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ONE_WISH_SECONDS = 0.3  # timeout(1) signals the process and then its group: that is one wish to end, not two
 
 
 class Interrupts:
     """While entered on the main thread, a signal is remembered in `number` and calls what `stop` was set to.
 
-    A second signal before `clear` ends the process at once: no work can make it unstoppable. With `raising` set, a
+    A second signal before `clear`, more than a moment later, ends the process at once: no work can make it unstoppable. With `raising` set, a
     signal raises KeyboardInterrupt out of a blocking read instead.
     """
 
@@ -23,6 +25,7 @@ class Interrupts:
         self.number: int | None = None
         self.stop: Callable[[], None] = lambda: None
         self.raising = False
+        self._first_at = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -37,10 +40,13 @@ class Interrupts:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
+            if time.monotonic() - self._first_at < _ONE_WISH_SECONDS:
+                return
             with suppress(OSError):
                 os.write(2, b"\n")
             os._exit(128 + number)
         self.number = number
+        self._first_at = time.monotonic()
         self.stop()
         if self.raising:
             raise KeyboardInterrupt

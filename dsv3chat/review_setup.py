@@ -79,6 +79,8 @@ class Setup:
         if not self.request.update_baseline or not report.complete:
             return report
         known = (self.baseline or Baseline()).updated(report, whole_files=not self.scope.is_diff)
+        if self.baseline_file.parent.resolve() == self.scope.root.resolve():
+            known = known.pruned(self.scope.root)  # its paths are those of the scope
         known.write(self.baseline_file)
         findings = (
             replace(found, state="baseline") if found.state == "new" else found for found in report.findings

@@ -1,0 +1,32 @@
+"""Signals in plain mode, in a process of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import os, signal, sys, time
+from dsv3chat.interrupts import Interrupts
+with Interrupts() as interrupts:
+    for pause in map(float, sys.argv[1:]):
+        time.sleep(pause)
+        os.kill(os.getpid(), signal.SIGTERM)
+    sys.exit(7 if interrupts.exit_code == 143 else 1)
+"""
+
+
+def run(*pauses: float) -> int:
+    return subprocess.run([sys.executable, "-c", PROGRAM, *map(str, pauses)], check=False).returncode
+
+
+def test_the_first_signal_is_remembered():
+    assert run(0) == 7
+
+
+def test_the_same_wish_told_twice_is_one():
+    assert run(0, 0, 0) == 7
+
+
+def test_a_second_wish_ends_the_process():
+    assert run(0, 0.6) == 143
