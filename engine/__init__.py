@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.api import Engine as Engine
     from engine.api import Generation as Generation
+    from engine.bandwidth import Rates as Rates
+    from engine.bandwidth import read_rates as read_rates
     from engine.errors import CheckpointError as CheckpointError
     from engine.errors import EngineClosedError as EngineClosedError
     from engine.errors import EngineError as EngineError
@@ -43,12 +45,35 @@ if TYPE_CHECKING:
     from engine.hardware import probe_gpus as probe_gpus
     from engine.kernels.extension import NativeStatus as NativeStatus
     from engine.kernels.extension import native_status as native_status
+    from engine.planner import Figure as Figure
+    from engine.planner import Machine as Machine
+    from engine.planner import ModelShape as ModelShape
+    from engine.planner import Need as Need
+    from engine.planner import Plan as Plan
+    from engine.planner import Remedies as Remedies
+    from engine.planner import RuleNeed as RuleNeed
+    from engine.planner import Speed as Speed
+    from engine.planner import describe_machine as describe_machine
+    from engine.planner import make_plan as make_plan
+    from engine.planner import read_shape as read_shape
+    from engine.planner import remedies as remedies
+    from engine.profile import BUILT as BUILT
+    from engine.profile import EVERYTHING as EVERYTHING
+    from engine.profile import PROJECT_FILE as PROJECT_FILE
+    from engine.profile import PROJECT_PROFILES as PROJECT_PROFILES
+    from engine.profile import Built as Built
     from engine.profile import Profile as Profile
     from engine.profile import ProfileEntry as ProfileEntry
+    from engine.profile import ProjectFile as ProjectFile
+    from engine.profile import Rule as Rule
     from engine.profile import environment_overrides as environment_overrides
     from engine.profile import find_profile as find_profile
     from engine.profile import list_profiles as list_profiles
+    from engine.profile import missing_parts as missing_parts
+    from engine.profile import profile_lines as profile_lines
+    from engine.profile import profile_values as profile_values
     from engine.profile import read_profile as read_profile
+    from engine.profile import read_project_file as read_project_file
     from engine.profile import with_overrides as with_overrides
     from engine.sampling import JsonSchema as JsonSchema
     from engine.sampling import SamplingParams as SamplingParams
@@ -59,6 +84,21 @@ if TYPE_CHECKING:
     from engine.weights.locate import list_models as list_models
 
 _HOME = {
+    "bandwidth": ("Rates", "read_rates"),
+    "planner": (
+        "Figure",
+        "Machine",
+        "ModelShape",
+        "Need",
+        "Plan",
+        "Remedies",
+        "RuleNeed",
+        "Speed",
+        "describe_machine",
+        "make_plan",
+        "read_shape",
+        "remedies",
+    ),
     "api": ("Engine", "Generation"),
     "errors": (
         "CheckpointError",
@@ -94,6 +134,17 @@ _HOME = {
     "kernels.extension": ("NativeStatus", "native_status"),
     "hardware": ("Gpu", "Hardware", "MemoryInfo", "available_memory", "probe", "probe_gpus"),
     "profile": (
+        "BUILT",
+        "EVERYTHING",
+        "PROJECT_FILE",
+        "PROJECT_PROFILES",
+        "Built",
+        "ProjectFile",
+        "Rule",
+        "missing_parts",
+        "profile_lines",
+        "profile_values",
+        "read_project_file",
         "Profile",
         "ProfileEntry",
         "environment_overrides",

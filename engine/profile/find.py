@@ -17,6 +17,8 @@ from typing import Literal, TypeAlias
 
 from engine import paths
 from engine.errors import ProfileError
+from engine.profile.built import EVERYTHING
+from engine.profile.missing import missing_parts
 from engine.profile.reader import read_profile
 from engine.profile.scalars import nearest, shown
 
@@ -27,13 +29,15 @@ _SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True, slots=True)
 class ProfileEntry:
-    """One known profile. `error` says why the file cannot be used, None where it can."""
+    """One known profile. `error` says why the file cannot be used, None where it can. `missing` is what it asks for and
+    this build lacks (then `error` says so too): the file is right, and a plan can be made."""
 
     name: str
     path: Path
     origin: Origin
     description: str = ""
     error: str | None = None
+    missing: tuple[str, ...] = ()
 
 
 def find_profile(name_or_path: str) -> Path:
@@ -66,8 +70,17 @@ def list_profiles() -> list[ProfileEntry]:
         try:
             entries.append(ProfileEntry(name, path, origin, read_profile(path).description))
         except ProfileError as error:
-            entries.append(ProfileEntry(name, path, origin, error=str(error)))
+            entries.append(_unusable(name, path, origin, str(error)))
     return entries
+
+
+def _unusable(name: str, path: Path, origin: Origin, error: str) -> ProfileEntry:
+    """Wrong, or right and only not built yet."""
+    try:
+        profile = read_profile(path, EVERYTHING)
+    except ProfileError:
+        return ProfileEntry(name, path, origin, error=error)
+    return ProfileEntry(name, path, origin, profile.description, error, missing_parts(profile))
 
 
 def _folders() -> tuple[tuple[Origin, Path], ...]:

@@ -190,14 +190,12 @@ def test_a_mistake_is_named_with_file_line_and_key(text: str, start: str, says: 
     ("text", "line", "key"),
     [
         (ARTICLE, 3, "optimization_rules[0].device"),
-        ("defaults:\n  precision: int8", 2, "defaults.precision"),
-        ("defaults: {precision: fp8}", 1, "defaults.precision"),
+        ("defaults:\n  precision: int3", 2, "defaults.precision"),
+        ("defaults: {precision: int2}", 1, "defaults.precision"),
         ("defaults: {device: 'cuda:0'}", 1, "defaults.device"),
-        ("defaults: {group_size: 64}", 1, "defaults.group_size"),
         ("optimization_rules:\n- match: a\n  device: disk", 3, "optimization_rules[0].device"),
         ("optimization_rules:\n- match: a\n  gpu_resident: 8", 3, "optimization_rules[0].gpu_resident"),
         ("optimization_rules:\n- match: a\n  precision: int2", 3, "optimization_rules[0].precision"),
-        ("kv_precision: fp8", 1, "kv_precision"),
         ("endpoint: x", 1, "endpoint"),
     ],
 )
@@ -245,8 +243,10 @@ def test_a_file_that_cannot_be_read_is_a_profile_error(tmp_path: Path) -> None:
 def test_every_shipped_profile_is_read() -> None:
     files = sorted(shipped_profiles_dir().glob("*.yaml"))
     assert "nano-cpu" in [file.stem for file in files]
-    for file in files:
-        assert read_profile(file).description
+    for file in files:  # some are for what other builds can do
+        profile = read_profile(file, EVERYTHING)
+        assert profile.description
+        assert profile.name == file.stem
 
 
 def test_nano_cpu_holds_one_full_context_and_a_full_batch() -> None:

@@ -1,0 +1,22 @@
+"""Bytes per device and the tok/s range of (model, profile, machine), before anything is loaded. Knows no tensors."""
+
+from engine.planner.fit import Plan, Remedies, make_plan, remedies
+from engine.planner.machine import Figure, Machine, describe_machine
+from engine.planner.need import Need, RuleNeed
+from engine.planner.shape import ModelShape, read_shape
+from engine.planner.speed import Speed
+
+__all__ = [
+    "Figure",
+    "Machine",
+    "ModelShape",
+    "Need",
+    "Plan",
+    "Remedies",
+    "RuleNeed",
+    "Speed",
+    "describe_machine",
+    "make_plan",
+    "read_shape",
+    "remedies",
+]
