@@ -146,6 +146,98 @@ def models(as_json: bool) -> int:
     return run_models(as_json)
 
 
+@dsv3chat.command(epilog=exit_codes.PLAN_HELP)
+@click.option("-m", "--model", help="A config.json, a folder, a built model's name, or a hub id.")
+@click.option("--profile", help="A profile's name or file.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the profile.")
+@click.option(
+    "--vram", multiple=True, metavar="SIZE", help="A GPU of 24GiB, 8x141GB, 0 for none. Repeatable."
+)
+@click.option("--ram", metavar="SIZE", help="RAM of the machine: 128GiB.")
+@click.option("--ram-bandwidth", metavar="GB/s", help="What RAM reads in a second: 80.")
+@click.option("--disk-bandwidth", metavar="GB/s", help="What the disk reads in a second: 7.")
+@click.option("--gpu-bandwidth", metavar="GB/s", help="What a GPU reads of its memory in a second: 1000.")
+@click.option("--measure", is_flag=True, help="Measure this machine's rates again.")
+@click.option(
+    "--rules", is_flag=True, help="What each rule decides: modules, tensors, bytes, device, precision."
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def plan(**flags: Any) -> int:
+    """What a model needs under a profile, whether it fits, and how fast it can be, before anything is loaded.
+
+    Works from a config.json alone. What no flag gives is this machine's: free memory with its limits, and its read rates,
+    measured once.
+    """
+    from dsv3chat.cli_plan import run_plan
+
+    return run_plan(flags)
+
+
+@dsv3chat.group()
+def profiles() -> None:
+    """The profiles: which there are, what is in them, how they differ."""
+
+
+@profiles.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def profiles_list(as_json: bool) -> int:
+    """Every profile that --profile knows by name, also those that this version cannot run yet."""
+    from dsv3chat.cli_profiles import run_list
+
+    return run_list(as_json)
+
+
+@profiles.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Its values as JSON, defaults among them.")
+def profiles_show(name: str, as_json: bool) -> int:
+    """The file of a profile."""
+    from dsv3chat.cli_profiles import run_show
+
+    return run_show(name, as_json)
+
+
+@profiles.command("validate")
+@click.argument("file")
+def profiles_validate(file: str) -> int:
+    """Whether a profile is right; if not, exit code 2 and the line."""
+    from dsv3chat.cli_profiles import run_validate
+
+    return run_validate(file)
+
+
+@profiles.command("diff")
+@click.argument("first")
+@click.argument("second")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def profiles_diff(first: str, second: str, as_json: bool) -> int:
+    """The keys and rules in which two profiles differ."""
+    from dsv3chat.cli_profiles import run_diff
+
+    return run_diff(first, second, as_json)
+
+
+@dsv3chat.group()
+def config() -> None:
+    """What is set, and by whom."""
+
+
+@config.command("show")
+@click.option("--origin", is_flag=True, help="Beside each value, who set it.")
+@click.option("-m", "--model", help="As if this model were asked for.")
+@click.option("--profile", help="As if this profile were asked for.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As if this key were set.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with origins.")
+def config_show(
+    origin: bool, model: str | None, profile: str | None, overrides: tuple[str, ...], as_json: bool
+) -> int:
+    """Every effective value. Highest first: flags, DSV3CHAT_ variables, the project's .dsv3chat/settings.yaml, your
+    settings.yaml, the profile's file."""
+    from dsv3chat.cli_config import run_config_show
+
+    return run_config_show(model, profile, overrides, origin, as_json)
+
+
 dsv3chat.add_command(review)
 
 

@@ -48,7 +48,7 @@ class Start:
 
 def make_backend(launch: Launch) -> ChatBackend:
     """The in-process engine."""
-    return EngineBackend(launch.model, launch.profile)
+    return EngineBackend(launch.model, launch.profile, launch.notes)
 
 
 def run_chat(flags: Mapping[str, Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dsv3chat.backend import Stream
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
 
 
 class EngineBackend:
-    """`model` is a folder, a built model's name, `nano` or a hub id; nothing is read before `load`."""
+    """`model` is a folder, a built model's name, `nano` or a hub id; nothing is read before `load`.
 
-    def __init__(self, model: str, profile: Profile) -> None:
+    `notes` are said with those of the engine.
+    """
+
+    def __init__(self, model: str, profile: Profile, notes: Sequence[str] = ()) -> None:
         self.model = model
+        self._notes = tuple(notes)
         self.profile = profile
         self._engine: Engine | None = None
         self._cancelled = threading.Event()
@@ -39,7 +44,7 @@ class EngineBackend:
         Raises EngineError; LoadCancelledError after cancel_load(), also one that came before: this backend is then spent.
         """
         if self._engine is not None:
-            return self._engine.info
+            return self._info(self._engine)
         on_progress(LoadProgress("starting"))
         from dsv3chat.models import resolve_model
         from engine import Engine  # torch: seconds, and on the thread that called
@@ -53,7 +58,7 @@ class EngineBackend:
                 engine.close()
                 raise LoadCancelledError(f"the loading of {self.model} was stopped")
             self._engine = engine
-        return engine.info
+        return self._info(engine)
 
     def cancel_load(self) -> None:
         """Make a running `load` raise LoadCancelledError soon."""
@@ -62,7 +67,10 @@ class EngineBackend:
     @property
     def info(self) -> ModelInfo | None:
         """None before `load` returned."""
-        return None if self._engine is None else self._engine.info
+        return None if self._engine is None else self._info(self._engine)
+
+    def _info(self, engine: Engine) -> ModelInfo:
+        return replace(engine.info, notes=(*self._notes, *engine.info.notes)) if self._notes else engine.info
 
     def start(self, messages: Sequence[Message], params: SamplingParams) -> Stream:
         """Begin an answer. RequestError when it can never run, EngineClosedError before `load` and after `close`."""

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from engine.hardware import probe_gpus as probe_gpus
     from engine.kernels.extension import NativeStatus as NativeStatus
     from engine.kernels.extension import native_status as native_status
+    from engine.planner import KIND_ORDER as KIND_ORDER
     from engine.planner import Figure as Figure
     from engine.planner import Machine as Machine
     from engine.planner import ModelShape as ModelShape
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
 _HOME = {
     "bandwidth": ("Rates", "read_rates"),
     "planner": (
+        "KIND_ORDER",
         "Figure",
         "Machine",
         "ModelShape",

@@ -2,11 +2,12 @@
 
 from engine.planner.fit import Plan, Remedies, make_plan, remedies
 from engine.planner.machine import Figure, Machine, describe_machine
-from engine.planner.need import Need, RuleNeed
+from engine.planner.need import KIND_ORDER, Need, RuleNeed
 from engine.planner.shape import ModelShape, read_shape
 from engine.planner.speed import Speed
 
 __all__ = [
+    "KIND_ORDER",
     "Figure",
     "Machine",
     "ModelShape",

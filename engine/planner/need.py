@@ -23,12 +23,12 @@ PROGRAM_BYTES = {
     "cpu": 350_000_000,
     "cuda": 600_000_000,
 }  # interpreter and torch; a CUDA context with its workspace
-_CATEGORY = {
-    Kind.ROUTER: "router and norms",
-    Kind.NORM: "router and norms",
-    Kind.DENSE: "dense MLP",
-}
+_CATEGORY = {Kind.ROUTER: "router and norms", Kind.NORM: "router and norms"}
 CACHE, ACTIVATIONS, PROGRAM, EXPERTS = "KV cache", "activations", "program", Kind.EXPERTS.value
+KIND_ORDER = (
+    Kind.EMBEDDING.value, Kind.ATTENTION.value, Kind.DENSE.value, Kind.SHARED.value, EXPERTS, "router and norms",
+    Kind.HEAD.value, CACHE, ACTIVATIONS, PROGRAM,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,8 @@ def _modules(tensors: Sequence[Tensor]) -> str:
             runs[-1][1] = layer
         else:
             runs.append([layer, layer])
-    inside = dict.fromkeys(t.category for t in tensors if t.assignment.spec.layer is not None)
+    present = {t.category for t in tensors if t.assignment.spec.layer is not None}
+    inside = [kind for kind in KIND_ORDER if kind in present]
     outside = dict.fromkeys(
         "last norm" if t.assignment.spec.kind is Kind.NORM else t.category
         for t in tensors

@@ -10,9 +10,13 @@ def missing_parts(profile: Profile, built: Built = BUILT) -> tuple[str, ...]:
     """`device cuda:0`, `precision int4`, ...: each once, in the order of the file; empty when the build can run it."""
     defaults = Rule("", profile.device, profile.precision, profile.group_size)
     found: dict[str, None] = {}
+    gpus = {
+        r.device for r in (defaults, *profile.rules) if r.device is not None and r.device.startswith("cuda")
+    }
+    many = f"devices {min(gpus)} and {len(gpus) - 1} more" if len(gpus) > 1 else ""
     for rule in (defaults, *profile.rules):
         if rule.device is not None and rule.device.partition(":")[0] not in built.device_kinds:
-            found[f"device {rule.device}"] = None
+            found[many if many and rule.device in gpus else f"device {rule.device}"] = None
         if rule.precision is not None and rule.precision not in built.precisions:
             found[f"precision {rule.precision}"] = None
         for key in ("group_size", "gpu_resident"):

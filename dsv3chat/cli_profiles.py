@@ -1,0 +1,128 @@
+"""`dsv3chat profiles list|show|validate|diff`: the profiles themselves, without a model. Loads nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from dsv3chat import exit_codes
+from dsv3chat.plain_output import write_json
+from dsv3chat.sanitize import clean, clean_line
+from engine import (
+    EVERYTHING,
+    Profile,
+    Rule,
+    find_profile,
+    list_profiles,
+    missing_parts,
+    profile_values,
+    read_profile,
+)
+
+_ABOUT = ("name", "description")  # differ between any two profiles
+
+
+def run_list(as_json: bool) -> int:
+    """Every profile that a name finds, with what is wrong or missing. Returns the exit code."""
+    found = list_profiles()
+    if as_json:
+        write_json(
+            sys.stdout.buffer, {"profiles": [asdict(entry) | {"path": str(entry.path)} for entry in found]}
+        )
+        return exit_codes.OK
+    width = max((len(clean_line(entry.name)) for entry in found), default=0)
+    for entry in found:
+        click.echo(f"{clean_line(entry.name):{width}}  {entry.origin:7}  {clean_line(entry.description)}")
+        if entry.missing:
+            click.echo(f"{'':{width}}  not in this version: {clean_line(', '.join(entry.missing))}")
+        elif entry.error:
+            click.echo(f"{'':{width}}  cannot be used: {clean_line(entry.error)}")
+    return exit_codes.OK
+
+
+def run_show(name: str, as_json: bool) -> int:
+    """The file as it stands, or its values. Returns the exit code."""
+    path = find_profile(name)
+    profile = read_profile(path, EVERYTHING)
+    missing = missing_parts(profile)
+    if as_json:
+        write_json(sys.stdout.buffer, {"path": str(path), "missing": list(missing), **_json(profile)})
+        return exit_codes.OK
+    click.echo(f"dsv3chat: {clean_line(str(path))}{_missing_words(missing)}", err=True)
+    click.echo(clean(path.read_text(encoding="utf-8-sig")), nl=False)
+    return exit_codes.OK
+
+
+def run_validate(file: str) -> int:
+    """Says that the file is right; ProfileError, which is exit code 2, says what is wrong. What this version lacks is told."""
+    path = find_profile(file)
+    profile = read_profile(path, EVERYTHING)
+    click.echo(
+        f"{clean_line(str(path))}: valid, {len(profile.rules)} rules{_missing_words(missing_parts(profile))}"
+    )
+    return exit_codes.OK
+
+
+def run_diff(first: str, second: str, as_json: bool) -> int:
+    """Keys and rules that differ; 0 also when none does. Returns the exit code."""
+    a, b = (read_profile(find_profile(name), EVERYTHING) for name in (first, second))
+    keys = dict(_differences(a, b))
+    rules = [list(map(rule_text, profile.rules)) for profile in (a, b)]
+    if as_json:
+        document = {"keys": {key: list(values) for key, values in keys.items()}, "rules": rules}
+        write_json(sys.stdout.buffer, document | {"same": not keys and rules[0] == rules[1]})
+        return exit_codes.OK
+    for key, (left, right) in keys.items():
+        click.echo(f"  {key}: {shown_value(left)} -> {shown_value(right)}")
+    if rules[0] != rules[1]:
+        for line in _rule_lines(*rules):
+            click.echo(clean_line(line[:2]).ljust(2) + clean_line(line[2:]))
+    elif not keys:
+        click.echo(f"{a.name} and {b.name} say the same")
+    return exit_codes.OK
+
+
+def rule_text(rule: Rule) -> str:
+    """One rule on one line, without where it stands."""
+    parts = {key: getattr(rule, key) for key in ("device", "precision", "group_size", "gpu_resident")}
+    return f"{rule.match}: " + ", ".join(
+        f"{key} {value}" for key, value in parts.items() if value is not None
+    )
+
+
+def shown_value(value: Any) -> str:
+    """A value of a profile for a person."""
+    return "not said" if value is None else clean_line(str(value))
+
+
+def _differences(a: Profile, b: Profile) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    others = profile_values(b)
+    for key, value in profile_values(a).items():
+        if key not in _ABOUT and value != others[key]:
+            yield key, (value, others[key])
+
+
+def _rule_lines(first: list[str], second: list[str]) -> Iterator[str]:
+    """The rules of both in order, as a diff: `- ` and `+ ` for what only one has."""
+    import difflib
+
+    for line in difflib.ndiff(first, second):
+        if not line.startswith("?"):
+            yield line
+
+
+def _missing_words(missing: tuple[str, ...]) -> str:
+    return f"; not in this version: {', '.join(missing)}" if missing else ""
+
+
+def _json(profile: Profile) -> dict[str, Any]:
+    return {
+        "values": profile_values(profile),
+        "optimization_rules": [
+            {key: value for key, value in asdict(rule).items() if value is not None} for rule in profile.rules
+        ],
+    }
