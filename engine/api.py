@@ -31,14 +31,13 @@ from engine.errors import (
 from engine.events import Event, Failed, Finished, LoadProgress, Message, ModelInfo, Score, StepStats
 from engine.hardware import available_memory, probe_cpu
 from engine.kernels.cpu import cpu_kernels
-from engine.model.cache import LatentCache
-from engine.model.config import ModelConfig
+from engine.model.cache import LatentCache, cache_bytes
 from engine.model.deepseek_v3 import DeepseekV3
 from engine.profile import Profile
 from engine.runtime.defaults import checkpoint_sampling, resolve
 from engine.runtime.job import AnswerText, Job
 from engine.runtime.loop import EngineLoop
-from engine.runtime.runner import Runner
+from engine.runtime.runner import OnRows, Runner
 from engine.runtime.sampler import Sampler
 from engine.sampling import JsonSchema, ResolvedSampling, SamplingParams
 from engine.scheduler.request import Request
@@ -55,7 +54,13 @@ if TYPE_CHECKING:
 
 PAGE_TOKENS = 16  # tokens per page of the latent cache: what prefix reuse is rounded down to
 
-_DTYPE = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp32": torch.float32, "bf16": torch.bfloat16}
+_DTYPE = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp8": torch.float8_e4m3fn,
+}
 _NO_SAMPLING = ResolvedSampling(1, 0.0, 0, 1.0, 0.0, 1.0, 0, (), None, True)
 
 
@@ -160,14 +165,15 @@ class Engine:
         placement = place(checkpoint, profile)
         num_blocks = math.ceil(profile.cache_lens / PAGE_TOKENS)
         kv_dtype = _DTYPE[profile.compute if profile.kv_precision == "auto" else profile.kv_precision]
-        _check_memory(
-            sum(placement.bytes_by_tier.values()), _cache_bytes(config, num_blocks, kv_dtype), profile
+        kv_bytes = cache_bytes(
+            config.num_hidden_layers, num_blocks * PAGE_TOKENS, config.latent_dim, kv_dtype
         )
+        _check_memory(sum(placement.bytes_by_tier.values()), kv_bytes, profile)
         tokenizer = _open_tokenizer(checkpoint.path)
         if needs_text and isinstance(tokenizer, EngineError):
             raise tokenizer
         threads = profile.threads if profile.threads is not None else _default_threads()
-        kernels, packer, kernel_note = cpu_kernels(_DTYPE[profile.compute], threads)
+        kernels, packer, kernel_note = cpu_kernels(_DTYPE[profile.compute], kv_dtype, threads)
         with _one_torch_thread():
             weights = load(checkpoint, placement, on_progress, cancelled, packer)
         on_progress(LoadProgress("preparing the cache"))
@@ -246,13 +252,22 @@ class Engine:
             raise GrammarError(f"the JSON Schema cannot be used as a grammar: {grammar.error}")
         return grammar, forced_ids
 
-    def score(self, ids: Sequence[int]) -> Score:
-        """Log-probabilities of `ids` under the model; blocks. The generation config and sampling play no part."""
+    def score(self, ids: Sequence[int], on_rows: OnRows | None = None) -> Score:
+        """Log-probabilities of `ids` under the model; blocks. The generation config and sampling play no part.
+
+        `on_rows(start, logits)` is called on the engine's thread for each chunk of positions; a request that was preempted
+        begins again at 0. What it raises, `score` raises.
+        """
         started = time.monotonic()
         ids = self._checked_ids(ids)
         request = Request(next(self._request_ids), ids, 0, frozenset(), score=True)
-        job = Job(request.request_id, ids, _NO_SAMPLING, None)
+        raised: list[Exception] = []
+        job = Job(
+            request.request_id, ids, _NO_SAMPLING, None, on_rows=on_rows and _kept_quiet(on_rows, raised)
+        )
         last = list(self._start(job, request))[-1]
+        if raised:
+            raise raised[0]
         if isinstance(last, Failed):
             raise EngineError(last.message)
         logprobs = tuple(job.score_logprobs)
@@ -326,6 +341,19 @@ class Engine:
         return Generation(job, self._loop, job.prompt_ids)
 
 
+def _kept_quiet(on_rows: OnRows, raised: list[Exception]) -> OnRows:
+    """`on_rows`, whose first error goes to `raised` and ends the calls: it must not break the engine's thread."""
+
+    def rows(start: int, logits: torch.Tensor) -> None:
+        if not raised:
+            try:
+                on_rows(start, logits)
+            except Exception as error:
+                raised.append(error)
+
+    return rows
+
+
 def _open_tokenizer(folder: Path) -> Tokenizer | EngineError:
     """A checkpoint without a usable tokenizer can still be scored and fed with ids; messages then raise this error."""
     try:
@@ -349,10 +377,6 @@ def _default_threads() -> int:
     """All cores; above two, one is left to the interface."""
     cores = probe_cpu().usable_cores
     return cores if cores <= 2 else cores - 1
-
-
-def _cache_bytes(config: ModelConfig, num_blocks: int, dtype: torch.dtype) -> int:
-    return config.num_hidden_layers * num_blocks * PAGE_TOKENS * config.latent_dim * dtype.itemsize
 
 
 def _check_memory(weights_bytes: int, cache_bytes: int, profile: Profile) -> None:

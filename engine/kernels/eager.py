@@ -27,8 +27,9 @@ import torch.nn.functional as F
 
 from engine.kernels import eager_attention, eager_experts
 from engine.kernels.protocol import LayerKernels, PagedKeys, Routing
-from engine.kernels.widen import widen_rows
+from engine.quant import latents
 from engine.quant.matrix import Matrix, MatrixStack
+from engine.quant.widen import take_rows, widen_rows
 
 _FEW_ROWS = 4
 _TILE_VALUES = 1 << 20  # 4 MB of float32: half of it or twice it is 10 to 100 % slower for the head
@@ -48,7 +49,7 @@ class EagerKernels:
         return None
 
     def embed(self, table: Matrix, token_ids: torch.Tensor) -> torch.Tensor:
-        return F.embedding(token_ids, table.data).to(self.compute)
+        return take_rows(table, token_ids).to(self.compute)
 
     def take_rows(self, x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         return x.index_select(0, rows)
@@ -81,7 +82,10 @@ class EagerKernels:
     def write_latent(
         self, pages: torch.Tensor, slots: torch.Tensor, c_kv: torch.Tensor, k_pe: torch.Tensor
     ) -> None:
-        latent = torch.cat((c_kv.to(pages.dtype), k_pe.to(pages.dtype)), dim=1)
+        if pages.dtype is torch.uint8:
+            latent = latents.encode(c_kv, k_pe)
+        else:
+            latent = torch.cat((c_kv.to(pages.dtype), k_pe.to(pages.dtype)), dim=1)
         pages.view(-1, pages.shape[2]).index_copy_(0, slots, latent)
 
     def mla_absorbed(

@@ -12,19 +12,22 @@ import torch
 import torch.nn.functional as F
 
 from engine.kernels.protocol import PagedKeys
-from engine.kernels.widen import widen_rows
+from engine.quant.latents import decode
 from engine.quant.matrix import Format, Matrix
+from engine.quant.widen import widen_rows
 
 _QUERY_BLOCK = 128
 
 
-def latents(pages: torch.Tensor, keys: PagedKeys) -> torch.Tensor:
-    """The request's latents (L, C + P) float32: a view widened where its pages are neighbours, else a gather."""
+def latents(pages: torch.Tensor, keys: PagedKeys, rank: int) -> torch.Tensor:
+    """The request's latents (L, C + P) float32, C = rank: a view widened where its pages are neighbours, else a gather."""
     block_size, width = pages.shape[1:]
     if keys.first_block is not None:
         first = keys.first_block * block_size
-        return pages.view(-1, width)[first : first + keys.length].float()
-    return pages.index_select(0, keys.block_ids).view(-1, width)[: keys.length].float()
+        rows = pages.view(-1, width)[first : first + keys.length]
+    else:
+        rows = pages.index_select(0, keys.block_ids).view(-1, width)[: keys.length]
+    return decode(rows, rank) if rows.dtype is torch.uint8 else rows.float()
 
 
 def absorbed(
@@ -39,7 +42,7 @@ def absorbed(
     """`Kernels.mla_absorbed` with float32 queries: (n, H, N), (n, H, P) -> (n, H * V) float32."""
     num_rows, num_heads, nope = q_nope.shape
     rank = kv_b.shape[1]
-    latent = latents(pages, keys)
+    latent = latents(pages, keys, rank)
     hidden = _hidden_keys(keys, num_rows)
     outs = []
     for first, weight in _head_groups(kv_b, num_heads, scratch):
@@ -67,7 +70,7 @@ def expanded(
     """`Kernels.mla_expanded` with float32 queries: (n, H, N), (n, H, P) -> (n, H * V) float32."""
     num_rows, num_heads, nope = q_nope.shape
     rank = kv_b.shape[1]
-    latent = latents(pages, keys)
+    latent = latents(pages, keys, rank)
     c_kv, k_pe = latent[:, :rank], latent[:, rank:]
     q = torch.cat((q_nope, q_pe), dim=2).transpose(0, 1).mul(scale)  # (H, n, N + P)
     out = q.new_empty(num_rows, num_heads, kv_b.shape[0] // num_heads - nope)

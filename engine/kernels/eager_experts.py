@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from engine.kernels.protocol import Routing
-from engine.kernels.widen import widen_rows
 from engine.quant.matrix import MatrixStack
+from engine.quant.widen import widen_rows
 
 if TYPE_CHECKING:
     from engine.kernels.eager import EagerKernels
@@ -76,7 +76,7 @@ def _one_row(
     g = torch.cat([kernels.linear(x, gate[expert]) for expert in chosen])  # (K, intermediate)
     u = torch.cat([kernels.linear(x, up[expert]) for expert in chosen])
     h = F.silu(g.float()).mul_(u).mul_(weights[:, None])  # float32
-    num_out, width = down.data.shape[1:]
+    num_out, width = down[0].shape
     if num_out * h.numel() <= kernels.scratch.numel() and width < _NARROW:
         tile = kernels.scratch[: num_out * h.numel()].view(num_out, len(chosen), width)
         for k, expert in enumerate(chosen):

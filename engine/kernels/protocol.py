@@ -150,7 +150,8 @@ class Kernels(Protocol):
     ) -> None:
         """pages[slots[t] // block_size, slots[t] % block_size] = (c_kv[t], k_pe[t]), rounded to the dtype of pages.
 
-        pages (blocks, block_size, C + P), slots (T,) int64, c_kv (T, C) normalised, k_pe (T, P) rotated.
+        pages (blocks, block_size, C + P), slots (T,) int64, c_kv (T, C) normalised, k_pe (T, P) rotated. Pages of uint8
+        are (blocks, block_size, C + P + 2): fp8 with a scale for each of the two (engine/quant/latents.py).
         """
 
     def mla_absorbed(

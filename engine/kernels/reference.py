@@ -13,14 +13,24 @@ from engine.quant.matrix import Format, Matrix, MatrixStack
 
 
 def dequantized(matrix: Matrix) -> torch.Tensor:
-    """(out, in) float32: each FP8 value times the scale of the block that holds it."""
+    """(out, in) float32, each value by its format's definition: times the scale of the block or group that holds it."""
+    rows, columns = matrix.shape
+    row, column = torch.arange(rows)[:, None], torch.arange(columns)[None]
+    if matrix.format is Format.INT4:
+        assert matrix.scale is not None
+        assert matrix.zero is not None
+        byte = matrix.data[row, column // 2].to(torch.int32)
+        code = torch.where(column % 2 == 0, byte % 16, byte // 16).to(torch.float32)
+        scale, zero = matrix.scale.to(torch.float32), matrix.zero.to(torch.float32)
+        return (code - zero[row, column // matrix.group]) * scale[row, column // matrix.group]
     values = matrix.data.to(torch.float32)
-    if matrix.format is not Format.FP8:
-        return values
-    assert matrix.scale is not None
-    rows = torch.arange(values.shape[0]) // matrix.block[0]
-    columns = torch.arange(values.shape[1]) // matrix.block[1]
-    return values * matrix.scale[rows][:, columns]
+    if matrix.format is Format.INT8:
+        assert matrix.scale is not None
+        return values * matrix.scale.to(torch.float32)[row, column // matrix.group]
+    if matrix.format is Format.FP8:
+        assert matrix.scale is not None
+        return values * matrix.scale[row // matrix.block[0], column // matrix.block[1]]
+    return values
 
 
 class ReferenceKernels:
@@ -64,7 +74,12 @@ class ReferenceKernels:
     ) -> None:
         block_size = pages.shape[1]
         for row, slot in enumerate(slots.tolist()):
-            pages[slot // block_size, slot % block_size] = torch.cat((c_kv[row], k_pe[row]))
+            page = pages[slot // block_size]
+            if pages.dtype is torch.uint8:
+                (c_codes, c_exponent), (k_codes, k_exponent) = _fp8(c_kv[row]), _fp8(k_pe[row])
+                page[slot % block_size] = torch.cat((c_codes, k_codes, torch.stack((c_exponent, k_exponent))))
+            else:
+                page[slot % block_size] = torch.cat((c_kv[row], k_pe[row]))
 
     def mla_absorbed(
         self,
@@ -157,6 +172,18 @@ def _latents(pages: torch.Tensor, keys: PagedKeys, kv_b: Matrix) -> tuple[torch.
     block_size = pages.shape[1]
     ids = keys.block_ids.tolist()
     rows = [pages[ids[p // block_size], p % block_size] for p in range(keys.length)]
-    latents = torch.stack(rows).to(torch.float32)
+    latents = torch.stack(rows)
     rank = kv_b.shape[1]
-    return latents[:, :rank], latents[:, rank:]
+    if pages.dtype is not torch.uint8:
+        latents = latents.to(torch.float32)
+        return latents[:, :rank], latents[:, rank:]
+    values = latents[:, :-2].view(torch.float8_e4m3fn).to(torch.float32)
+    scales = torch.exp2(latents[:, -2:].to(torch.float32) - 127)
+    return values[:, :rank] * scales[:, :1], values[:, rank:] * scales[:, 1:]
+
+
+def _fp8(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(codes, exponent byte) of a vector: the smallest power of two that brings its largest value to 448 or less."""
+    exponent = next(e for e in range(-126, 128) if bool(part.abs().max() <= 448.0 * 2.0**e))
+    codes = (part / 2.0**exponent).to(torch.float8_e4m3fn).view(torch.uint8)
+    return codes, torch.tensor(exponent + 127, dtype=torch.uint8)

@@ -58,7 +58,7 @@ class LayerParameters:
 
 @dataclass(frozen=True, slots=True)
 class ModelParameters:
-    embedding: Matrix  # (vocab, hidden), never fp8
+    embedding: Matrix  # (vocab, hidden)
     layers: tuple[LayerParameters, ...]
     norm: torch.Tensor  # (hidden,)
     head: Matrix  # (vocab, hidden); the embedding itself when tied

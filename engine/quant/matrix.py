@@ -9,12 +9,14 @@ import torch
 
 
 class Format(Enum):
-    """How a matrix's values are stored. int8 and int4 join here when they are built."""
+    """How a matrix's values are stored."""
 
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
-    FP8 = "fp8"  # e4m3 with one float32 scale per block of `block` values
+    FP8 = "fp8"  # e4m3 with one float32 scale per block of `block` values (engine/quant/fp8.py)
+    INT8 = "int8"  # one scale per `group` values of a row (engine/quant/int8.py)
+    INT4 = "int4"  # a scale and a zero point per `group` values of a row, two values a byte (engine/quant/int4.py)
 
 
 class Layout(Enum):
@@ -27,14 +29,20 @@ class Layout(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """y = x @ W^T with W of (out, in). `scale` is None but for FP8: (ceil(out / block[0]), ceil(in / block[1])) float32."""
+    """y = x @ W^T with W of (out, in). The formats' modules say what `data`, `scale` and `zero` mean and how they lie."""
 
     format: Format
-    data: torch.Tensor  # (out, in) in the format's dtype; packed: one dimension, padding included
-    scale: torch.Tensor | None = None
+    data: (
+        torch.Tensor
+    )  # (out, in) in the format's dtype, INT4 (out, ceil(in / 2)); packed: one dimension, padding included
+    scale: torch.Tensor | None = (
+        None  # FP8: (ceil(out / block[0]), ceil(in / block[1])) float32; INT8, INT4: (out, groups)
+    )
     block: tuple[int, int] = (128, 128)
     layout: Layout = Layout.ROWS
-    packed_shape: tuple[int, int] | None = None  # (out, in) where `data` no longer says it
+    packed_shape: tuple[int, int] | None = None  # (out, in) where the shape of `data` does not say it
+    zero: torch.Tensor | None = None  # INT4: (out, groups)
+    group: int = 0  # INT8, INT4: values of a row that share a scale
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -42,8 +50,8 @@ class Matrix:
 
     @property
     def nbytes(self) -> int:
-        """Bytes really held, scales included."""
-        return self.data.nbytes + (0 if self.scale is None else self.scale.nbytes)
+        """Bytes really held, scales and zero points included."""
+        return sum(part.nbytes for part in (self.data, self.scale, self.zero) if part is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +59,28 @@ class MatrixStack:
     """E matrices of one shape in one allocation: the routed experts' gate, up or down of a layer."""
 
     format: Format
-    data: torch.Tensor  # (E, out, in); packed: (E, values)
-    scale: torch.Tensor | None = None  # (E, ceil(out / block[0]), ceil(in / block[1]))
+    data: torch.Tensor  # (E, ...) of a Matrix's data; so scale and zero
+    scale: torch.Tensor | None = None
     block: tuple[int, int] = (128, 128)
     layout: Layout = Layout.ROWS
     packed_shape: tuple[int, int] | None = None
+    zero: torch.Tensor | None = None
+    group: int = 0
     _matrices: tuple[Matrix, ...] = field(
         init=False, repr=False, compare=False
     )  # views, made once: 5 us each
 
     def __post_init__(self) -> None:
-        scales = [None] * len(self.data) if self.scale is None else self.scale.unbind(0)
-        views = zip(self.data.unbind(0), scales, strict=True)
+        absent = [None] * len(self.data)
+        views = zip(
+            self.data.unbind(0),
+            absent if self.scale is None else self.scale.unbind(0),
+            absent if self.zero is None else self.zero.unbind(0),
+            strict=True,
+        )
         matrices = tuple(
-            Matrix(self.format, data, scale, self.block, self.layout, self.packed_shape)
-            for data, scale in views
+            Matrix(self.format, data, scale, self.block, self.layout, self.packed_shape, zero, self.group)
+            for data, scale, zero in views
         )
         object.__setattr__(self, "_matrices", matrices)
 
@@ -77,4 +92,4 @@ class MatrixStack:
 
     @property
     def nbytes(self) -> int:
-        return self.data.nbytes + (0 if self.scale is None else self.scale.nbytes)
+        return sum(part.nbytes for part in (self.data, self.scale, self.zero) if part is not None)

@@ -13,7 +13,7 @@ from typing import Literal
 from engine.errors import PlacementError, ProfileError
 from engine.profile.rules import RuleMatcher
 from engine.profile.values import Precision, Profile, Rule
-from engine.weights.names import EMBEDDING, HEAD, Kind, TensorSpec
+from engine.weights.names import HEAD, NORM, Kind, TensorSpec
 
 QUANTIZED: frozenset[Precision] = frozenset({"fp8", "int8", "int4", "int3", "int2"})
 
@@ -21,7 +21,8 @@ QUANTIZED: frozenset[Precision] = frozenset({"fp8", "int8", "int4", "int3", "int
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """One tensor. `precision` is what the tensor takes: fp32 for norms and routers, bf16 for an embedding that a default
-    or a wide rule would quantize (its rows are looked up, not multiplied)."""
+    or a wide rule would quantize (its rows are looked up, not multiplied). A rule for the embedding alone may quantize it,
+    which pays where the head is tied to it."""
 
     spec: TensorSpec
     device: str
@@ -90,9 +91,19 @@ def _assigned(spec: TensorSpec, profile: Profile, matchers: Sequence[RuleMatcher
     resident = next((rule.gpu_resident for rule in rules if rule.gpu_resident is not None), None)
     if not spec.kind.is_matrix:
         precision = "fp32"
-    elif spec.kind is Kind.EMBEDDING and precision in QUANTIZED:
+    elif (
+        spec.kind is Kind.EMBEDDING
+        and precision in QUANTIZED
+        and not _for_embedding(profile, covering, matchers)
+    ):
         precision = "bf16"
     return Assignment(spec, device, precision, group, resident, covering)
+
+
+def _for_embedding(profile: Profile, covering: Sequence[int], matchers: Sequence[RuleMatcher]) -> bool:
+    """Whether the rule that decides the embedding's precision is meant for it: it does not cover the last norm too."""
+    deciding = next((i for i in covering if profile.rules[i].precision is not None), None)
+    return deciding is not None and not matchers[deciding].covers(NORM)
 
 
 def _matcher(where: str, rule: Rule) -> RuleMatcher:
@@ -115,11 +126,6 @@ def _check_effect(at: str, rule: Rule, covered: Sequence[TensorSpec], tied: bool
     if not matrices and rule.precision not in (None, "native", "fp32"):
         raise PlacementError(
             f"{at} covers only norms and routers, which are float32 always; remove precision: {rule.precision}"
-        )
-    if rule.precision in QUANTIZED and [spec.name for spec in matrices] == [EMBEDDING]:
-        raise PlacementError(
-            f"{at} covers only the embedding, whose rows are looked up and not multiplied; it takes native, fp32 or bf16, "
-            f"not {rule.precision}"
         )
     if rule.gpu_resident is not None and all(spec.kind is not Kind.EXPERTS for spec in covered):
         raise PlacementError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,25 +16,33 @@ from engine.errors import PlacementError
 from engine.hardware import Hardware
 from engine.profile.built import BUILT, NOT_BUILT
 from engine.profile.values import Precision, Profile, Rule
-from engine.quant.formats import FORMATS, nbytes
+from engine.quant.formats import FORMATS, group_of, nbytes
+from engine.quant.grouped import GROUP_SIZES
 from engine.quant.matrix import Format
-from engine.weights.assignment import Assignment, assign, check_rules, where_of
+from engine.weights.assignment import Assignment, assign, at_rule, check_rules, where_of
 from engine.weights.checkpoint import Checkpoint
 from engine.weights.names import Kind, TensorSpec
 from engine.weights.safetensors_file import TORCH_DTYPES
 
 _Key = TypeVar("_Key")
-_WIDE: dict[Precision, Format] = {"fp32": Format.FP32, "bf16": Format.BF16}
+_FORMATS: dict[Precision, Format] = {
+    "fp32": Format.FP32,
+    "bf16": Format.BF16,
+    "fp8": Format.FP8,
+    "int8": Format.INT8,
+    "int4": Format.INT4,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class TensorPlacement:
-    """One tensor's place. `nbytes` counts FP8 scales; norms and routers are FP32 whatever the precision says."""
+    """One tensor's place. `nbytes` counts scales; norms and routers are FP32 whatever the precision says."""
 
     spec: TensorSpec
     device: str
     format: Format
     nbytes: int
+    group: int = 0  # values of a row that share a scale; 0 for a format without groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,8 @@ def place(checkpoint: Checkpoint, profile: Profile, hardware: Hardware | None = 
     """Decide every tensor's device and format. With `hardware`, also that the bytes fit into its free memory.
 
     Raises PlacementError: a part of the profile that is not built, a rule that covers nothing or only tensors that
-    cannot take its precision, routed experts of one layer in several formats, more bytes than are free.
+    cannot take its precision, a group size that the formats lack or that nothing would use, routed experts of one layer in
+    several formats, more bytes than are free.
     """
     where = where_of(profile)
     _check_built(where, "defaults", Rule("", profile.device, profile.precision, profile.group_size))
@@ -104,6 +113,7 @@ def place(checkpoint: Checkpoint, profile: Profile, hardware: Hardware | None = 
             counts[i] += 1
             sizes[i] += placed.nbytes
     coverage = tuple(RuleCoverage(rule, counts[i], sizes[i]) for i, rule in enumerate(profile.rules))
+    _check_groups(profile, assigned, tensors)
     _check_stacks(where, tensors)
     placement = Placement(tensors, coverage)
     if hardware is not None:
@@ -116,10 +126,13 @@ def _placed(checkpoint: Checkpoint, assignment: Assignment) -> TensorPlacement:
     if not spec.kind.is_matrix:
         return TensorPlacement(spec, assignment.device, Format.FP32, 4 * math.prod(spec.shape))
     stored = FORMATS[TORCH_DTYPES[checkpoint.tensors[spec.name].dtype]]
-    chosen = stored if precision == "native" else _WIDE[precision]
+    chosen = stored if precision == "native" else _FORMATS[precision]
     rows, columns = spec.shape
-    block = checkpoint.config.weight_block_size or (128, 128)  # counts for FP8 only, which has one
-    return TensorPlacement(spec, assignment.device, chosen, nbytes(chosen, rows, columns, block))
+    block = checkpoint.config.weight_block_size or (128, 128)  # counts for FP8 only
+    group = group_of(chosen, assignment.group_size)
+    return TensorPlacement(
+        spec, assignment.device, chosen, nbytes(chosen, rows, columns, block, group), group
+    )
 
 
 def _check_built(where: str, text: str, rule: Rule) -> None:
@@ -135,6 +148,24 @@ def _check_built(where: str, text: str, rule: Rule) -> None:
                 f"{where}: {text}: {key}: {value} is {NOT_BUILT}; built are the device cpu and the precisions "
                 f"{', '.join(sorted(BUILT.precisions))}"
             )
+    if rule.group_size is not None and rule.group_size not in GROUP_SIZES:
+        raise PlacementError(
+            f"{where}: {text}: group_size: {rule.group_size}; int8 and int4 have groups of "
+            f"{', '.join(map(str, GROUP_SIZES))}"
+        )
+
+
+def _check_groups(
+    profile: Profile, assigned: Sequence[Assignment], tensors: Mapping[str, TensorPlacement]
+) -> None:
+    """A rule's group_size must mean something for a tensor that it covers."""
+    for index, rule in enumerate(profile.rules):
+        covered = (tensors[a.spec.name] for a in assigned if index in a.covering)
+        if rule.group_size is not None and not any(placed.group for placed in covered):
+            raise PlacementError(
+                f"{at_rule(where_of(profile), rule)} has group_size: {rule.group_size}, but nothing that it covers is int8 "
+                "or int4; remove group_size, or ask for one of the two"
+            )
 
 
 def _check_stacks(where: str, tensors: Mapping[str, TensorPlacement]) -> None:
@@ -144,11 +175,15 @@ def _check_stacks(where: str, tensors: Mapping[str, TensorPlacement]) -> None:
         if placed.spec.kind is not Kind.EXPERTS:
             continue
         other = first.setdefault((placed.spec.layer, name.rsplit(".", 2)[1]), placed)
-        if (placed.format, placed.device) != (other.format, other.device):
+        if (placed.format, placed.group, placed.device) != (other.format, other.group, other.device):
             raise PlacementError(
-                f"{where}: {other.spec.name} would be {other.format.value} and {name} {placed.format.value}; the routed "
+                f"{where}: {other.spec.name} would be {_described(other)} and {name} {_described(placed)}; the routed "
                 "experts of a layer are one stack: give them one precision with a rule for model.layers.*.mlp.experts"
             )
+
+
+def _described(placed: TensorPlacement) -> str:
+    return f"{placed.format.value} in groups of {placed.group}" if placed.group else placed.format.value
 
 
 def _check_memory(where: str, placement: Placement, hardware: Hardware) -> None:

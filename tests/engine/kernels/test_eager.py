@@ -25,16 +25,15 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def matrix(rows: int, columns: int, fmt: Format, seed: int = 0) -> Matrix:
-    """Unit gain; FP8 in blocks of 16 by 24, which cut at both edges of the shapes used here."""
-    return formats.quantize(randn(rows, columns, seed=seed) / math.sqrt(columns), fmt, (16, 24))
+    """Unit gain; FP8 in blocks of 16 by 24 and groups of 32, which cut at the edges of the shapes used here."""
+    return formats.quantize(randn(rows, columns, seed=seed) / math.sqrt(columns), fmt, (16, 24), 32)
 
 
 def stack(count: int, rows: int, columns: int, fmt: Format, seed: int = 0) -> MatrixStack:
-    parts = [matrix(rows, columns, fmt, seed + i) for i in range(count)]
-    scales = [p.scale for p in parts if p.scale is not None]
-    return MatrixStack(
-        fmt, torch.stack([p.data for p in parts]), torch.stack(scales) if scales else None, (16, 24)
-    )
+    made = formats.empty_stack(fmt, count, rows, columns, (16, 24), 32)
+    for i in range(count):
+        formats.convert_into(made[i], matrix(rows, columns, fmt, seed + i))
+    return made
 
 
 def assert_close(got: torch.Tensor, expected: torch.Tensor, compute: torch.dtype, roundings: int = 1) -> None:
@@ -62,20 +61,24 @@ def test_linear_equals_the_dequantized_product(kernels: EagerKernels, fmt: Forma
 def test_linear_in_several_tiles_equals_one_product(kernels: EagerKernels, fmt: Format) -> None:
     """3000 rows of 701 values are three scratch tiles whose borders fall inside FP8 blocks."""
     weight, x = matrix(3000, 701, fmt), randn(5, 701, seed=1).to(kernels.compute)
-    assert weight.data.numel() > 2 * kernels.scratch.numel()
+    assert math.prod(weight.shape) > 2 * kernels.scratch.numel()
     assert_close(kernels.linear(x, weight), REFERENCE.linear(x.float(), weight), kernels.compute)
 
 
-@pytest.mark.parametrize("fmt", [Format.FP32, Format.FP16, Format.BF16])
+@pytest.mark.parametrize("fmt", FORMATS)
 def test_head_is_not_rounded_to_bfloat16(fmt: Format) -> None:
     weight, x = matrix(161, 53, fmt), randn(3, 53, seed=1).bfloat16()
     got = EagerKernels(torch.bfloat16).head(x, weight)
     assert_close(got, REFERENCE.head(x.float(), weight), torch.float32)
 
 
-@pytest.mark.parametrize("fmt", [Format.FP32, Format.FP16, Format.BF16])
-def test_embed_takes_rows_of_the_table(kernels: EagerKernels, fmt: Format) -> None:
-    table, ids = matrix(19, 7, fmt), torch.tensor([18, 0, 3, 3])
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("width", [1, 7, 64, 101])
+def test_embed_takes_rows_of_the_table(kernels: EagerKernels, fmt: Format, width: int) -> None:
+    """The rows that are not asked for are NaN."""
+    table, ids = matrix(19, width, fmt), torch.tensor([18, 0, 3, 3])
+    if fmt is not Format.FP8:  # whose scales are shared by neighbouring rows
+        (table.data if table.scale is None else table.scale)[[1, 2, *range(4, 18)]] = torch.nan
     expected = REFERENCE.embed(table, ids).to(kernels.compute)
     assert torch.equal(kernels.embed(table, ids), expected)
 
@@ -141,7 +144,7 @@ def test_both_forms_of_attention_equal_the_reference(
             assert_close(got, expected, compute)
 
 
-@pytest.mark.parametrize("fmt", [Format.FP32, Format.FP8])
+@pytest.mark.parametrize("fmt", [Format.FP32, Format.FP8, Format.INT4])
 def test_attention_in_several_tiles_equals_the_reference(fmt: Format) -> None:
     """Heads in three tiles of the scratch, query rows in two blocks: the seams show nothing."""
     heads, nope, rope, v, rank, start, rows = 5, 60, 4, 60, 4001, 3, 130
@@ -151,7 +154,7 @@ def test_attention_in_several_tiles_equals_the_reference(fmt: Format) -> None:
     )
     kv_b = matrix(heads * (nope + v), rank, fmt)
     kernels = EagerKernels(torch.float32)
-    assert kv_b.data.numel() > 2 * kernels.scratch.numel()
+    assert math.prod(kv_b.shape) > 2 * kernels.scratch.numel()
     q_nope, q_pe = randn(rows, heads, nope, seed=1), randn(rows, heads, rope, seed=2)
     few = slice(rows - 2, rows)
     last = PagedKeys.of((8, 3, 1, 0, 2, 4, 7, 6, 5), start + rows - 2, start + rows, 16)
@@ -219,7 +222,8 @@ def test_experts_equal_the_reference(
     down = stack(6, hidden, width, fmt, seed=30)
     for part in (gate, up, down):
         for unread in (1, 4):
-            part.data[unread] = torch.full(part.data.shape[1:], torch.nan).to(part.data.dtype)
+            values = part.data if part.scale is None else part.scale
+            values[unread] = torch.full(values.shape[1:], torch.nan).to(values.dtype)
     allowed = torch.tensor([0, 2, 3, 5])
     ids = torch.stack([allowed[randn(4, seed=r).argsort()[:3]] for r in range(rows)])
     gates, x = randn(rows, 3, seed=5).abs(), randn(rows, hidden, seed=6).to(kernels.compute)
@@ -274,3 +278,35 @@ def test_dequantized_scales_each_block_by_its_own_factor() -> None:
     wide = dequantized(Matrix(Format.FP8, values, scale, (4, 3)))
     assert wide[3].tolist() == [1, 1, 1, 2, 2, 2, 3]
     assert wide[4].tolist() == [4, 4, 4, 5, 5, 5, 6]
+
+
+def test_dequantized_int8_and_int4_follow_their_definitions() -> None:
+    scale = torch.tensor([[0.5, 2.0]]).bfloat16()
+    wide = dequantized(Matrix(Format.INT8, torch.tensor([[1, -127, 3]], dtype=torch.int8), scale, group=2))
+    assert wide.tolist() == [[0.5, -63.5, 6.0]]
+    packed = torch.tensor([[0xF1, 0x03]], dtype=torch.uint8)  # 1, 15, 3; the last high half is padding
+    zero = torch.tensor([[7.5, -0.25]]).half()
+    int4 = Matrix(Format.INT4, packed, scale, packed_shape=(1, 3), zero=zero, group=2)
+    assert dequantized(int4).tolist() == [[-3.25, 3.75, 6.5]]
+
+
+@pytest.mark.parametrize("block_ids", [(1, 2), (6, 0)])
+def test_fp8_latents_are_written_and_read_as_the_reference_does(
+    kernels: EagerKernels, block_ids: tuple[int, ...]
+) -> None:
+    """Bytes of 0xFF, which read as not finite, wherever nothing was written."""
+    heads, nope, rope, v, rank, block_size, length = 3, 5, 4, 7, 11, 4, 7
+    slots = torch.tensor([block_ids[p // block_size] * block_size + p % block_size for p in range(length)])
+    c_kv, k_pe = 3 * randn(length, rank).to(kernels.compute), 40 * randn(length, rope, seed=1)
+    pages, expected_pages = (
+        torch.full((9, block_size, rank + rope + 2), 0xFF, dtype=torch.uint8) for _ in range(2)
+    )
+    kernels.write_latent(pages, slots, c_kv, k_pe)
+    REFERENCE.write_latent(expected_pages, slots, c_kv.float(), k_pe)
+    assert torch.equal(pages, expected_pages)
+    kv_b = matrix(heads * (nope + v), rank, Format.INT8)
+    q_nope, q_pe = randn(2, heads, nope, seed=100), randn(2, heads, rope, seed=101)
+    keys = PagedKeys.of(block_ids, length - 2, length, block_size)
+    expected = REFERENCE.mla_expanded(q_nope, q_pe, pages, keys, kv_b, 0.1)
+    for attend in (kernels.mla_absorbed, kernels.mla_expanded):
+        assert_close(attend(q_nope, q_pe, pages, keys, kv_b, 0.1), expected, kernels.compute)

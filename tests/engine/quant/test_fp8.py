@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.quant import fp8
+from engine.quant import formats, fp8
+from engine.quant.matrix import Format, Matrix
 from tests.engine.checkpoints import dequantize_blocks, quantize_blocks
 
 sizes = st.integers(1, 70)
@@ -18,6 +19,10 @@ def matrix(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     size = torch.exp(4 * torch.randn(rows, 1, generator=generator))
     return torch.randn(rows, columns, generator=generator) * size
+
+
+def dequantize(values: torch.Tensor, scale: torch.Tensor, block: tuple[int, int]) -> torch.Tensor:
+    return formats.dequantize(Matrix(Format.FP8, values, scale, block))
 
 
 def all_codes() -> torch.Tensor:
@@ -46,35 +51,26 @@ def test_both_nan_codes_are_seen_and_no_other_code_is_taken_for_one():
 @settings(max_examples=60, deadline=None)
 def test_dequantize_equals_the_definition_for_cut_blocks_too(rows, columns, block):
     values, scale = quantize_blocks(matrix(rows, columns), block)
-    assert torch.equal(fp8.dequantize(values, scale, block), dequantize_blocks(values, scale, block))
+    assert torch.equal(dequantize(values, scale, block), dequantize_blocks(values, scale, block))
 
 
 @pytest.mark.parametrize("block", [(128, 128), (48, 100)])
 def test_tiles_of_a_large_matrix_meet_without_a_seam(block):
     values, scale = quantize_blocks(matrix(700, 1500), block)
-    assert torch.equal(fp8.dequantize(values, scale, block), dequantize_blocks(values, scale, block))
+    assert torch.equal(dequantize(values, scale, block), dequantize_blocks(values, scale, block))
 
 
 def test_a_tile_smaller_than_a_block_row_still_takes_the_right_scale():
     columns = 3000  # 87 rows fit a tile, a block has 128
     values, scale = quantize_blocks(matrix(300, columns), (128, 128))
-    assert torch.equal(
-        fp8.dequantize(values, scale, (128, 128)), dequantize_blocks(values, scale, (128, 128))
-    )
-
-
-def test_a_stack_is_dequantized_matrix_by_matrix():
-    pairs = [quantize_blocks(matrix(50, 40, seed), (32, 32)) for seed in range(3)]
-    values = torch.stack([v.view(torch.uint8) for v, _ in pairs]).view(torch.float8_e4m3fn)
-    stack = fp8.dequantize(values, torch.stack([s for _, s in pairs]), (32, 32))
-    assert all(torch.equal(stack[i], dequantize_blocks(v, s, (32, 32))) for i, (v, s) in enumerate(pairs))
+    assert torch.equal(dequantize(values, scale, (128, 128)), dequantize_blocks(values, scale, (128, 128)))
 
 
 def test_rounding_to_bfloat16_happens_once():
     values, scale = quantize_blocks(matrix(90, 90), (32, 32))
-    out = torch.empty(90, 90, dtype=torch.bfloat16)
-    fp8.dequantize_into(out, values, scale, (32, 32))
-    assert torch.equal(out, dequantize_blocks(values, scale, (32, 32)).bfloat16())
+    out = formats.empty(Format.BF16, 90, 90)
+    formats.convert_into(out, Matrix(Format.FP8, values, scale, (32, 32)))
+    assert torch.equal(out.data, dequantize_blocks(values, scale, (32, 32)).bfloat16())
 
 
 @given(sizes, sizes, blocks)
@@ -83,7 +79,7 @@ def test_quantize_stays_within_half_a_step_of_e4m3(rows, columns, block):
     weight = matrix(rows, columns)
     values, scale = fp8.quantize(weight, block)
     assert tuple(scale.shape) == (math.ceil(rows / block[0]), math.ceil(columns / block[1]))
-    back = fp8.dequantize(values, scale, block)
+    back = dequantize(values, scale, block)
     spread = dequantize_blocks(torch.ones(rows, columns).to(torch.float8_e4m3fn), scale, block)
     bound = torch.maximum(weight.abs() * 2**-4, spread * 2**-10) * (
         1 + 1e-6
@@ -94,7 +90,7 @@ def test_quantize_stays_within_half_a_step_of_e4m3(rows, columns, block):
 def test_a_block_of_zeros_stays_zero():
     values, scale = fp8.quantize(torch.zeros(40, 40), (32, 32))
     assert bool((scale > 0).all())
-    assert not fp8.dequantize(values, scale, (32, 32)).any()
+    assert not dequantize(values, scale, (32, 32)).any()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

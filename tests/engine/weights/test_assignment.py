@@ -48,12 +48,20 @@ def test_a_quantized_default_leaves_the_embedding_in_bf16(precision):
     found = assigned(precision=precision)
     assert found[EMBEDDING].precision == "bf16"
     assert found[ATTENTION].precision == found["lm_head.weight"].precision == precision
+    assert assigned(Rule("model", precision=precision))[EMBEDDING].precision == "bf16"
+
+
+@pytest.mark.parametrize("precision", ["fp8", "int8", "int4"])
+def test_a_rule_for_the_embedding_alone_quantizes_it(precision):
+    named = Rule("model.embed_tokens", precision=precision)
+    found = assigned(Rule("model.embed_tokens", device="cpu"), named, precision="bf16")
+    assert found[EMBEDDING].precision == precision
+    assert found["lm_head.weight"].precision == "bf16"
 
 
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
-        (Rule("model.embed_tokens", precision="int4", line=4), "covers only the embedding"),
         (Rule("model.layers.1", device="disk", line=4), "on the disk, which holds routed experts only"),
         (Rule("model.layers.0", gpu_resident=2, line=4), "covers no routed experts"),
         (Rule("model.layers.7", precision="int4", line=4), "matches nothing"),

@@ -16,8 +16,10 @@ MEASURE = """
 import json, sys
 from pathlib import Path
 import torch
+torch.set_num_threads(1)  # the peak is wanted, not the speed: no spinning on a machine that others use
 from engine.profile.values import Profile
-from engine.quant import fp8
+from engine.quant import formats
+from engine.quant.matrix import Format
 from engine.weights.checkpoint import Checkpoint
 from engine.weights.loader import load
 from engine.weights.placement import place
@@ -26,10 +28,10 @@ def status(key):
     line = next(l for l in open("/proc/self/status") if l.startswith(key))
     return int(line.split()[1]) * 1024
 
-fp8.dequantize_into(torch.empty(512, 512, dtype=torch.bfloat16), *fp8.quantize(torch.ones(512, 512), (128, 128)), (128, 128))
+for fmt in Format:  # torch's own memory for its operators is not the loader's
+    formats.convert_into(formats.empty(fmt, 512, 512), formats.quantize(torch.rand(512, 512), Format.FP8))
 checkpoint = Checkpoint.open(Path(sys.argv[1]))
 placement = place(checkpoint, Profile(precision=sys.argv[2]))
-torch.set_num_threads(1)  # the peak is wanted, not the speed: no spinning on a machine that others use
 before = status("VmRSS")
 open("/proc/self/clear_refs", "w").write("5")  # the high-water mark starts here
 weights = load(checkpoint, placement)
@@ -66,14 +68,14 @@ def large(tmp_path_factory):
         file.unlink()
 
 
-@pytest.mark.parametrize("precision", ["native", "bf16"])
+@pytest.mark.parametrize("precision", ["native", "bf16", "int4"])
 def test_the_peak_stays_below_the_placed_size_plus_the_largest_tensor(large, precision):
     folder, largest = large
     run = subprocess.run(
         [sys.executable, "-c", MEASURE, str(folder), precision], capture_output=True, text=True, check=True
     )
     measured = json.loads(run.stdout)
-    assert measured["placed"] > 250_000_000
+    assert measured["placed"] > 100_000_000
     assert (
         measured["held"] >= 0.9 * measured["placed"]
     )  # the weights are really in memory, so the peak means something

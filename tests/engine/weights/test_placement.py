@@ -39,11 +39,21 @@ def test_native_keeps_what_is_stored_but_norms_and_routers_are_float32(checkpoin
     assert found["model.layers.1.mlp.gate.e_score_correction_bias"] is Format.FP32
 
 
-@pytest.mark.parametrize(("precision", "expected"), [("bf16", Format.BF16), ("fp32", Format.FP32)])
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [
+        ("bf16", Format.BF16),
+        ("fp32", Format.FP32),
+        ("fp8", Format.FP8),
+        ("int8", Format.INT8),
+        ("int4", Format.INT4),
+    ],
+)
 def test_the_default_precision_reaches_every_matrix_and_no_norm(checkpoint, precision, expected):
     placement = place(checkpoint, Profile(precision=precision))
     for placed in placement.tensors.values():
-        assert placed.format is (expected if placed.spec.kind.is_matrix else Format.FP32)
+        if placed.spec.kind is not Kind.EMBEDDING:
+            assert placed.format is (expected if placed.spec.kind.is_matrix else Format.FP32)
 
 
 def test_the_first_rule_that_covers_a_tensor_decides(checkpoint):
@@ -60,6 +70,27 @@ def test_rules_decide_key_by_key(checkpoint):
     device_only = Rule("model.layers.1.self_attn", device="cpu")
     wide = Rule("model.layers.0-1", precision="bf16")
     assert formats(checkpoint, device_only, wide)[ATTENTION] is Format.BF16
+
+
+def test_group_sizes_are_a_key_like_the_others(checkpoint):
+    rules = (
+        Rule("model.layers.1.mlp", precision="int4"),
+        Rule("model.layers.1", group_size=32),
+        Rule("model.layers.2", precision="int8"),
+        Rule("model.layers.0.mlp", precision="int4"),
+    )
+    found = place(checkpoint, Profile(rules=rules)).tensors
+    dense = "model.layers.0.mlp.up_proj.weight"
+    later = "model.layers.2.mlp.experts.0.gate_proj.weight"
+    assert [found[name].group for name in (EXPERT, ATTENTION, later, dense)] == [32, 0, 128, 64]
+    found = place(checkpoint, Profile(rules=rules, group_size=128)).tensors
+    assert [found[name].group for name in (EXPERT, later, dense)] == [32, 128, 128]
+
+
+def test_the_experts_of_a_layer_have_one_group_size(checkpoint):
+    rules = (Rule("model.layers.1.mlp.experts.5", group_size=32), Rule("model.layers", precision="int4"))
+    with pytest.raises(PlacementError, match=r"int4 in groups of 64 and .*experts\.5.* int4 in groups of 32"):
+        place(checkpoint, Profile(rules=rules))
 
 
 def test_bytes_add_up_the_same_by_tier_kind_and_layer(checkpoint):
@@ -95,9 +126,11 @@ def test_every_rule_reports_what_it_covers(checkpoint):
     [
         (Rule("model.layers.0", device="cuda:0", line=7), "device: cuda:0"),
         (Rule("model.layers.0", device="disk", line=7), "device: disk"),
-        (Rule("model.layers.0", precision="int4", line=7), "precision: int4"),
-        (Rule("model.layers.0", precision="fp8", line=7), "precision: fp8"),
-        (Rule("model.layers.0", group_size=64, line=7), "group_size: 64"),
+        (Rule("model.layers.0", precision="int3", line=7), "precision: int3"),
+        (Rule("model.layers.0", precision="int4", group_size=48, line=7), "group_size: 48"),
+        (Rule("model.layers.0", precision="int8", group_size=256, line=7), "groups of 32, 64, 128"),
+        (Rule("model.layers.0", group_size=64, line=7), "nothing that it covers is int8 or int4"),
+        (Rule("model.layers.0", precision="fp8", group_size=64, line=7), "nothing that it covers is int8"),
         (Rule("model.layers.0", gpu_resident="auto", line=7), "gpu_resident: auto"),
         (Rule("model.layers.9-12", precision="bf16", line=7), "matches nothing"),
         (Rule("model.layers.3", precision="bf16", line=7), "matches nothing"),  # the MTP layer
@@ -121,8 +154,7 @@ def test_a_rule_that_an_earlier_one_hides_is_not_called_a_rule_without_a_match(c
     ("defaults", "words"),
     [
         ({"device": "cuda:0"}, "device: cuda:0"),
-        ({"precision": "int8"}, "precision: int8"),
-        ({"group_size": 64}, "group_size: 64"),
+        ({"precision": "int2"}, "precision: int2"),
     ],
 )
 def test_defaults_that_are_not_built_are_refused_by_name(checkpoint, defaults, words):
