@@ -24,7 +24,7 @@ from engine.events import (
     TokenLogprob,
     Usage,
 )
-from engine.runtime.runner import Draw
+from engine.runtime.runner import Draw, OnRows
 from engine.runtime.sampler import forced_logprob
 from engine.sampling import ResolvedSampling
 from engine.text.detokenizer import Detokenizer
@@ -91,8 +91,10 @@ class Job:
         text: AnswerText | None,
         grammar: AnswerGrammar | None = None,
         forced_ids: Sequence[int] = (),
+        on_rows: OnRows | None = None,
     ) -> None:
-        """`forced_ids`: what `grammar` says that the answer begins with. It is given out with the first sampled token."""
+        """`forced_ids`: what `grammar` says that the answer begins with. It is given out with the first sampled token.
+        `on_rows`: of a request that scores, what is called with each chunk's logits."""
         self.request_id = request_id
         self.prompt_ids = tuple(prompt_ids)
         self.params = params
@@ -106,6 +108,7 @@ class Job:
         self.num_output = 0  # tokens given out
         self.score_logprobs: list[float] = []
         self.score_argmax: list[int] = []
+        self.on_rows = on_rows
         self._text = text
         self._guard = LoopGuard() if params.loop_guard else None
         self._ahead = self.forced_ids  # in the history, not given out yet

@@ -165,6 +165,11 @@ class EngineLoop:
             plan,
             {c.request_id: self._jobs[c.request_id].draw() for c in plan.chunks if c.samples},
             {c.request_id: self._jobs[c.request_id].prompt_ids for c in plan.chunks if c.scores},
+            {
+                c.request_id: hook
+                for c in plan.chunks
+                if (hook := self._jobs[c.request_id].on_rows) is not None
+            },
         )
         decode = sum(len(c.token_ids) for c in plan.chunks if self._decodes(c))
         self._drop_broken(plan, result)

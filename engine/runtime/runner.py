@@ -5,8 +5,10 @@ Knows no queue, no text and no thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeAlias
 
 import torch
 
@@ -23,6 +25,10 @@ FEW_ROWS = 4
 threads meet after every one: on two Zen 3 cores that are free that saves a fifth of 57 ms a token on nano, but with one
 other busy thread beside them each meeting waits for a time slice, and a token takes 150 to 1000 ms. The switch costs
 0.6 us. Native kernels, which meet a few times a layer, do not need it."""
+
+
+OnRows: TypeAlias = Callable[[int, torch.Tensor], None]
+"""`on_rows(start, logits)`: logits (n, vocab), float32, of the positions start to start + n - 1; valid in the call only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +70,16 @@ class Runner:
         self._threads = threads
 
     def run(
-        self, plan: StepPlan, draws: Mapping[int, Draw], score_ids: Mapping[int, Sequence[int]]
+        self,
+        plan: StepPlan,
+        draws: Mapping[int, Draw],
+        score_ids: Mapping[int, Sequence[int]],
+        on_rows: Mapping[int, OnRows] = MappingProxyType({}),
     ) -> StepResult:
         """Compute every chunk of `plan`.
 
-        `draws` has an entry for each chunk that samples, `score_ids` all token ids of each request that scores.
+        `draws` has an entry for each chunk that samples, `score_ids` all token ids of each request that scores; `on_rows` is
+        called with the logits of those that have an entry in it.
         """
         batch = make_batch(plan.chunks, self._block_size)
         result = StepResult()
@@ -84,6 +95,8 @@ class Runner:
                     row += len(chunk.token_ids)
                     if bool(torch.isfinite(rows).all()):
                         result.scores[chunk.request_id] = score_rows(rows, chunk, score_ids[chunk.request_id])
+                        if chunk.request_id in on_rows:
+                            on_rows[chunk.request_id](chunk.start, rows)
                     else:
                         result.broken[chunk.request_id] = ""
                 elif chunk.samples:

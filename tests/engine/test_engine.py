@@ -89,6 +89,37 @@ def test_score_equals_transformers_whole_and_in_chunks(checkpoint, chunk_size, l
     assert torch.allclose(torch.tensor(score.logprobs), picked, rtol=0, atol=1e-4)
 
 
+def test_score_hands_out_the_logits_of_every_position_once_in_order(engine, checkpoint):
+    sequence = ids(150)
+    starts: list[int] = []
+    parts: list[torch.Tensor] = []
+
+    def on_rows(start: int, logits: torch.Tensor) -> None:
+        starts.append(start)
+        parts.append(logits.clone())
+
+    score = engine.score(sequence, on_rows)
+    assert starts == [0, 64, 128]
+    rows = torch.cat(parts)
+    assert (rows.shape, rows.dtype) == ((150, 160), torch.float32)
+    found = torch.log_softmax(rows, dim=1)
+    assert torch.allclose(found, oracle_logprobs(checkpoint[1], sequence), rtol=0, atol=1e-4)
+    assert torch.allclose(found[range(149), sequence[1:]], torch.tensor(score.logprobs), rtol=0, atol=1e-5)
+
+
+def test_what_the_taker_of_logits_raises_reaches_the_caller_and_the_engine_goes_on(engine):
+    calls: list[int] = []
+
+    def on_rows(start: int, logits: torch.Tensor) -> None:
+        calls.append(start)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        engine.score(ids(150), on_rows)
+    assert calls == [0]
+    assert len(engine.score(ids(9)).logprobs) == 8
+
+
 def test_two_readers_of_one_generation_share_its_events_and_both_end(engine):
     generation = engine.submit(ids(20), GREEDY)
     read: list[list[Any]] = []
