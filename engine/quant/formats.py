@@ -23,7 +23,7 @@ DEFAULT_GROUPS: dict[Format, int] = {Format.INT8: int8.DEFAULT_GROUP, Format.INT
 WIDE = frozenset({Format.FP32, Format.FP16, Format.BF16})
 """Formats without scales."""
 
-_TILE_VALUES = 1 << 18  # float32 scratch of 1 MiB
+_TILE_VALUES = 1 << 17  # float32 scratch of 512 KiB
 
 
 def group_of(fmt: Format, group: int | None = None) -> int:
@@ -87,7 +87,7 @@ def dequantize(matrix: Matrix) -> torch.Tensor:
 def convert_into(target: Matrix, source: Matrix, fit: Fit = "hqq") -> None:
     """`target`'s values = `source`'s, in `target`'s format: a copy, one rounding, or new scales. Tile by tile.
 
-    Scratch beside both: a tile of 1 MiB in float32 (FP8: of a row of blocks) and what quantizing a tile takes, 4 MiB.
+    Scratch beside both: a tile of 512 KiB in float32 (FP8: a row of blocks) and some ten such for fitting int4.
     Raises ValueError where what is quantized is not finite.
     """
     if target.format is source.format and (target.block, target.group) == (source.block, source.group):
@@ -141,7 +141,8 @@ def quantize(
     fit: Fit = "hqq",
 ) -> Matrix:
     """A float matrix (out, in) in format `fmt`. Raises ValueError where it is not finite and `fmt` has scales."""
-    matrix = empty(fmt, *weight.shape, block, group)
+    rows, columns = weight.shape
+    matrix = empty(fmt, rows, columns, block, group)
     convert_into(matrix, Matrix(FORMATS[weight.dtype], weight), fit)
     return matrix
 
