@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.model.config import ModelConfig
+from engine.planner.checks import check_formats
 from engine.planner.shape import ModelShape
 from engine.planner.sizes import WIDE_BYTES, matrix_bytes
 from engine.profile.values import Profile, Rule
@@ -96,6 +97,7 @@ def compute_need(shape: ModelShape, profile: Profile) -> Need:
     tensors = tuple(
         _tensor(shape, assignment, count) for assignment, (_, count) in zip(assigned, counted, strict=True)
     )
+    check_formats(profile, [(tensor.assignment, tensor.precision) for tensor in tensors])
     devices: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for tensor in tensors:
         for device, nbytes in _resident_parts(shape.config, tensor, tensors):

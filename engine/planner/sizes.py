@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 
 WIDE_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+GROUP_SIZES = (32, 64, 128)
 DEFAULT_GROUP = {"int8": 128, "int4": 64, "int3": 64, "int2": 64}
 _BITS = {"int4": 4, "int3": 3, "int2": 2}
 
