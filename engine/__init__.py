@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from engine.events import Queued as Queued
     from engine.events import Score as Score
     from engine.events import StepStats as StepStats
+    from engine.events import SwitchPlan as SwitchPlan
     from engine.events import TextDelta as TextDelta
     from engine.events import TokenLogprob as TokenLogprob
     from engine.events import Usage as Usage
@@ -129,6 +130,7 @@ _HOME = {
         "Queued",
         "Score",
         "StepStats",
+        "SwitchPlan",
         "TextDelta",
         "TokenLogprob",
         "Usage",

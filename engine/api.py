@@ -11,7 +11,6 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
 from threading import Lock
@@ -20,47 +19,35 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from engine.errors import (
-    CheckpointError,
-    EngineError,
-    GrammarError,
-    PlacementError,
-    PromptError,
-    UnsupportedModelError,
+from engine.errors import CheckpointError, EngineError, GrammarError, PromptError, UnsupportedModelError
+from engine.events import (
+    Event,
+    Failed,
+    Finished,
+    LoadProgress,
+    Message,
+    ModelInfo,
+    Score,
+    StepStats,
+    SwitchPlan,
 )
-from engine.events import Event, Failed, Finished, LoadProgress, Message, ModelInfo, Score, StepStats
-from engine.hardware import available_memory, probe_cpu
-from engine.kernels.cpu import cpu_kernels
-from engine.model.cache import LatentCache, cache_bytes
-from engine.model.deepseek_v3 import DeepseekV3
 from engine.profile import Profile
+from engine.runtime.assembly import Running, assemble, check_memory, design
 from engine.runtime.defaults import checkpoint_sampling, resolve
 from engine.runtime.job import AnswerText, Job
 from engine.runtime.loop import EngineLoop
-from engine.runtime.runner import OnRows, Runner
-from engine.runtime.sampler import Sampler
+from engine.runtime.runner import OnRows
+from engine.runtime.switching import plan_switch, switch
 from engine.sampling import JsonSchema, ResolvedSampling, SamplingParams
 from engine.scheduler.request import Request
-from engine.scheduler.scheduler import Scheduler
 from engine.text.stop import StopFinder
 from engine.text.tokenizer import Tokenizer
 from engine.weights.checkpoint import Checkpoint
-from engine.weights.loader import load
 from engine.weights.locate import find_model
-from engine.weights.placement import place
 
 if TYPE_CHECKING:
     from engine.text.grammar import AnswerGrammar, Grammars
 
-PAGE_TOKENS = 16  # tokens per page of the latent cache: what prefix reuse is rounded down to
-
-_DTYPE = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp8": torch.float8_e4m3fn,
-}
 _NO_SAMPLING = ResolvedSampling(1, 0.0, 0, 1.0, 0.0, 1.0, 0, (), None, True)
 
 
@@ -124,24 +111,15 @@ class Generation:
 class Engine:
     """A loaded model and the thread that runs it. Made by `Engine.open`."""
 
-    def __init__(
-        self,
-        info: ModelInfo,
-        profile: Profile,
-        checkpoint: Checkpoint,
-        tokenizer: Tokenizer | EngineError,
-        loop: EngineLoop,
-        scheduler: Scheduler,
-    ) -> None:
-        self.info = info
-        self.profile = profile
+    def __init__(self, checkpoint: Checkpoint, tokenizer: Tokenizer | EngineError, running: Running) -> None:
         self._checkpoint = checkpoint
         self._tokenizer_or_error = tokenizer
-        self._loop = loop
-        self._scheduler = scheduler
+        self._running = running
+        self._switching = Lock()
         self._request_ids = itertools.count(1)
         self._grammars: Grammars | None = None
         self._grammars_lock = Lock()
+        self.info = self._describe(running)
 
     @classmethod
     def open(
@@ -158,56 +136,73 @@ class Engine:
         Without a profile: native weights, float32 arithmetic. A checkpoint without a usable tokenizer takes ids only; with
         `needs_text` it is refused before its weights are read. Raises ModelError, PlacementError, LoadCancelledError.
         """
-        profile = profile if profile is not None else Profile()
         on_progress(LoadProgress("reading the checkpoint's index"))
         checkpoint = Checkpoint.open(find_model(str(model)))
-        config = checkpoint.config
-        placement = place(checkpoint, profile)
-        num_blocks = math.ceil(profile.cache_lens / PAGE_TOKENS)
-        kv_dtype = _DTYPE[profile.compute if profile.kv_precision == "auto" else profile.kv_precision]
-        kv_bytes = cache_bytes(
-            config.num_hidden_layers, num_blocks * PAGE_TOKENS, config.latent_dim, kv_dtype
-        )
-        _check_memory(sum(placement.bytes_by_tier.values()), kv_bytes, profile)
+        designed = design(checkpoint, profile if profile is not None else Profile())
+        check_memory(designed)
         tokenizer = _open_tokenizer(checkpoint.path)
         if needs_text and isinstance(tokenizer, EngineError):
             raise tokenizer
-        threads = profile.threads if profile.threads is not None else _default_threads()
-        kernels, packer, kernel_note = cpu_kernels(_DTYPE[profile.compute], kv_dtype, threads)
-        with _one_torch_thread():
-            weights = load(checkpoint, placement, on_progress, cancelled, packer)
-        on_progress(LoadProgress("preparing the cache"))
-        cache = LatentCache(config.num_hidden_layers, num_blocks, PAGE_TOKENS, config.latent_dim, kv_dtype)
-        network = DeepseekV3(config, weights.parameters, kernels)
-        context = min(config.max_position_embeddings, num_blocks * PAGE_TOKENS)
-        scheduler = Scheduler(num_blocks, PAGE_TOKENS, profile.max_batch_size, profile.chunk_size, context)
-        limit = config.vocab_size
-        if isinstance(tokenizer, Tokenizer):
-            limit = min(limit, tokenizer.num_ids)
-        loop = EngineLoop(
-            scheduler,
-            Runner(network, cache, Sampler(limit), PAGE_TOKENS, threads),
-            _base_stats(num_blocks, weights.bytes_by_tier, cache.nbytes),
-        )
-        loop.start()
+        max_ids = _max_token_ids(checkpoint, tokenizer)
+        return cls(checkpoint, tokenizer, assemble(checkpoint, designed, max_ids, on_progress, cancelled))
+
+    @property
+    def profile(self) -> Profile:
+        """The profile that runs."""
+        return self._running.design.profile
+
+    def plan_switch(self, profile: Profile) -> SwitchPlan:
+        """What `switch` would keep, read and free. PlacementError with the reason when it would be refused.
+
+        Reads no weights; DeepSeek-V3's 45,000 tensors take about a second.
+        """
+        return plan_switch(self._checkpoint, self._running, design(self._checkpoint, profile))
+
+    def switch(
+        self,
+        profile: Profile,
+        on_progress: Callable[[LoadProgress], None] = lambda progress: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> ModelInfo:
+        """Run the same model under another profile; blocks. Requests that still run fail; weights that stay are kept.
+
+        Raises PlacementError (refused: nothing was begun), CheckpointError, LoadCancelledError; the former profile runs on
+        or again then, except after EngineClosedError. Another thread's switch is waited for.
+        """
+        with self._switching:
+            wanted = design(self._checkpoint, profile)
+            self._running, failure = switch(
+                self._checkpoint,
+                self._running,
+                wanted,
+                _max_token_ids(self._checkpoint, self._tokenizer_or_error),
+                on_progress,
+                cancelled,
+            )
+            self.info = self._describe(self._running)
+        if failure is not None:
+            raise failure
+        return self.info
+
+    def _describe(self, running: Running) -> ModelInfo:
+        checkpoint, config, profile = self._checkpoint, self._checkpoint.config, running.design.profile
         notes = [*checkpoint.notes, *checkpoint_sampling(checkpoint.generation_config)[1]]
-        if kernel_note:
-            notes.append(kernel_note)
-        if isinstance(tokenizer, EngineError):
-            notes.append(str(tokenizer))
-        info = ModelInfo(
+        if running.kernel_note:
+            notes.append(running.kernel_note)
+        if isinstance(self._tokenizer_or_error, EngineError):
+            notes.append(str(self._tokenizer_or_error))
+        return ModelInfo(
             name=str(config.metadata.get("name") or checkpoint.name),
             path=str(checkpoint.path),
             architecture="DeepseekV3ForCausalLM",
             num_parameters=checkpoint.num_parameters,
             num_layers=config.num_hidden_layers,
-            context_tokens=context,
+            context_tokens=running.context_tokens,
             profile_name=profile.name,
             max_new_tokens=profile.max_new_tokens,
             notes=tuple(notes),
             metadata=config.metadata,
         )
-        return cls(info, profile, checkpoint, tokenizer, loop, scheduler)
 
     def submit(
         self, prompt: Sequence[Message] | Sequence[int], params: SamplingParams | None = None
@@ -218,14 +213,16 @@ class Engine:
         that cannot be a grammar; EngineClosedError. The first grammar reads the vocabulary, up to a second.
         """
         params = params if params is not None else SamplingParams()
+        running = self._running
+        profile = running.design.profile
         ids = self._prompt_ids(prompt)
         resolved = resolve(
             params,
-            self.profile.sampling,
+            profile.sampling,
             self._checkpoint.generation_config,
-            self.profile.max_new_tokens,
-            self.info.context_tokens - len(ids),
-            self.profile.loop_guard,
+            profile.max_new_tokens,
+            running.context_tokens - len(ids),
+            profile.loop_guard,
         )
         stop_ids = frozenset() if resolved.ignore_eos else frozenset(self._checkpoint.config.eos_token_ids)
         text = self._answer_text(ids, resolved)
@@ -235,7 +232,7 @@ class Engine:
             grammar, forced_ids = self._begin(params.grammar, text is not None and text.kind == "thinking")
         job = Job(next(self._request_ids), ids, resolved, text, grammar, forced_ids)
         request = Request(job.request_id, ids, resolved.max_new_tokens, stop_ids, forced_ids=job.forced_ids)
-        return self._start(job, request)
+        return _start(running, job, request)
 
     def _begin(self, schema: JsonSchema, thinking: bool) -> tuple[AnswerGrammar, tuple[int, ...]]:
         """The grammar of a new answer, and the tokens with which it makes the answer begin."""
@@ -265,7 +262,7 @@ class Engine:
         job = Job(
             request.request_id, ids, _NO_SAMPLING, None, on_rows=on_rows and _kept_quiet(on_rows, raised)
         )
-        last = list(self._start(job, request))[-1]
+        last = list(_start(self._running, job, request))[-1]
         if raised:
             raise raised[0]
         if isinstance(last, Failed):
@@ -284,11 +281,12 @@ class Engine:
 
     def stats(self) -> StepStats:
         """The latest step."""
-        return self._loop.stats()
+        return self._running.loop.stats()
 
     def close(self) -> None:
         """Fail what still runs, end the thread. Idempotent."""
-        self._loop.close()
+        with self._switching:
+            self._running.close("the engine was closed")
 
     def __enter__(self) -> Self:
         return self
@@ -335,11 +333,6 @@ class Engine:
             tokenizer.detokenizer(), tokenizer.thinking_splitter(prompt_ids), StopFinder(params.stop)
         )
 
-    def _start(self, job: Job, request: Request) -> Generation:
-        self._scheduler.check_fits(request)  # constants only, so any thread may ask
-        self._loop.submit(job, request)
-        return Generation(job, self._loop, job.prompt_ids)
-
 
 def _kept_quiet(on_rows: OnRows, raised: list[Exception]) -> OnRows:
     """`on_rows`, whose first error goes to `raised` and ends the calls: it must not break the engine's thread."""
@@ -354,6 +347,12 @@ def _kept_quiet(on_rows: OnRows, raised: list[Exception]) -> OnRows:
     return rows
 
 
+def _start(running: Running, job: Job, request: Request) -> Generation:
+    running.scheduler.check_fits(request)  # constants only, so any thread may ask
+    running.loop.submit(job, request)
+    return Generation(job, running.loop, job.prompt_ids)
+
+
 def _open_tokenizer(folder: Path) -> Tokenizer | EngineError:
     """A checkpoint without a usable tokenizer can still be scored and fed with ids; messages then raise this error."""
     try:
@@ -362,48 +361,7 @@ def _open_tokenizer(folder: Path) -> Tokenizer | EngineError:
         return error
 
 
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """For many small conversions: two threads wait for each other after each, minutes in all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _default_threads() -> int:
-    """All cores; above two, one is left to the interface."""
-    cores = probe_cpu().usable_cores
-    return cores if cores <= 2 else cores - 1
-
-
-def _check_memory(weights_bytes: int, cache_bytes: int, profile: Profile) -> None:
-    memory = available_memory()
-    needed = weights_bytes + cache_bytes
-    if needed > memory.available_bytes:
-        raise PlacementError(
-            f"profile {profile.name} needs {needed / 2**30:.1f} GiB of RAM (weights {weights_bytes / 2**30:.1f}, cache "
-            f"{cache_bytes / 2**30:.1f}), {memory.available_bytes / 2**30:.1f} GiB are free (limit: {memory.limit_source}); "
-            "close other programs, lower cache_lens, or take a profile with a smaller precision"
-        )
-
-
-def _base_stats(num_blocks: int, weights_bytes: dict[str, int], kv_bytes: int) -> StepStats:
-    return StepStats(
-        num_steps=0,
-        num_running=0,
-        num_waiting=0,
-        kv_pages_used=0,
-        kv_pages_total=num_blocks,
-        kv_page_tokens=PAGE_TOKENS,
-        kv_pages_reusable=0,
-        prefix_hit_tokens=0,
-        prefix_query_tokens=0,
-        num_preemptions=0,
-        decode_tokens_per_s=None,
-        prefill_tokens_per_s=None,
-        weights_bytes=weights_bytes,
-        kv_bytes=kv_bytes,
-    )
+def _max_token_ids(checkpoint: Checkpoint, tokenizer: Tokenizer | EngineError) -> int:
+    """Ids from here on have no text and are never sampled."""
+    known = tokenizer.num_ids if isinstance(tokenizer, Tokenizer) else checkpoint.config.vocab_size
+    return min(checkpoint.config.vocab_size, known)

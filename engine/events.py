@@ -29,6 +29,23 @@ class LoadProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchPlan:
+    """What another profile of the loaded model would cost. `kept_bytes` of the weights stay, `freed_bytes` go,
+    `read_bytes` are read; `cache_bytes` is the new cache.
+
+    `free_first`: both do not fit at a time, so the old goes first, and a failure reads it back. `keeps_cache`: neither
+    weights nor cache change, and nothing is read.
+    """
+
+    kept_bytes: int
+    read_bytes: int
+    freed_bytes: int
+    cache_bytes: int
+    free_first: bool
+    keeps_cache: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TokenLogprob:
     """A token's raw log-probability at temperature 1 (before penalties), and the likeliest alternatives.
 

@@ -6,7 +6,7 @@ import torch
 
 from engine.errors import PlacementError
 from engine.kernels.eager import EagerKernels
-from engine.kernels.extension import native_status
+from engine.kernels.extension import NativeStatus, native_status
 from engine.kernels.native import NativeKernels
 from engine.kernels.protocol import Kernels
 from engine.quant import fp8
@@ -25,13 +25,22 @@ def cpu_kernels(
     The native kernels where they are built: float32 between packed bf16 weights, whatever `compute` says. Else torch, with
     activations in `compute`; so too where the cache is fp8, which native layers do not read. PlacementError when DSV3CHAT_ISA names an instruction set that cannot be run.
     """
-    try:
-        found = native_status()
-    except ValueError as error:
-        raise PlacementError(f"{error}; unset the variable for the best one") from error
+    found = _native()
     if found.isa is None:
         return EagerKernels(compute), None, found.reason
     if kv_dtype is fp8.DTYPE:
         return EagerKernels(compute), None, _FP8_CACHE
     kernels = NativeKernels(num_threads)
     return kernels, kernels.packer, ""
+
+
+def reads_packed(kv_dtype: torch.dtype) -> bool:
+    """Whether the kernels that `cpu_kernels` gives read packed weights."""
+    return _native().isa is not None and kv_dtype is not fp8.DTYPE
+
+
+def _native() -> NativeStatus:
+    try:
+        return native_status()
+    except ValueError as error:
+        raise PlacementError(f"{error}; unset the variable for the best one") from error

@@ -36,8 +36,11 @@ class _Cancel:
     request_id: int
 
 
+@dataclass(frozen=True, slots=True)
 class _Close:
     """The last command."""
+
+    reason: str
 
 
 _REASON: dict[str, FinishReason] = {
@@ -87,15 +90,15 @@ class EngineLoop:
             if self._closed_because is None:
                 self._inbox.put(_Cancel(request_id))
 
-    def close(self) -> None:
+    def close(self, reason: str = "the engine was closed") -> None:
         """End every request, then the thread. Returns when the running step is over. Idempotent."""
         try:
-            self._put(_Close())
+            self._put(_Close(reason))
         except EngineClosedError:
             pass
         else:
             with self._gate:
-                self._closed_because = "the engine was closed"
+                self._closed_because = reason
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -114,22 +117,22 @@ class EngineLoop:
 
     def _main(self) -> None:
         try:
-            while self._take_commands():
+            while (closing := self._take_commands()) is None:
                 self._step()
                 self._take_snapshot()
-            self._end_all("the engine was closed")
+            self._end_all(closing)
         except Exception as error:
             log.exception("the engine thread broke")
             self._end_all(f"the engine broke: {type(error).__name__}: {error}")
 
-    def _take_commands(self) -> bool:
-        """Take what waits in the inbox, blocking only when there is nothing to compute. False: close."""
+    def _take_commands(self) -> str | None:
+        """Take what waits in the inbox, blocking only when there is nothing to compute. A reason: close."""
         while True:
             idle = not self._jobs
             try:
                 command = self._inbox.get(block=idle)
             except Empty:
-                return True
+                return None
             match command:
                 case _Submit(job, request):
                     self._admit(job, request)
@@ -137,8 +140,8 @@ class EngineLoop:
                     if job_of := self._jobs.pop(request_id, None):
                         self._scheduler.cancel(request_id)
                         job_of.finish("cancelled")
-                case _Close():
-                    return False
+                case _Close(reason):
+                    return reason
             self._take_snapshot()
 
     def _admit(self, job: Job, request: Request) -> None:
@@ -253,6 +256,7 @@ class EngineLoop:
             job.fail(reason, EngineClosedError.__name__)
         self._jobs.clear()
         self._take_snapshot()
+        del self._runner  # a Generation may outlive its loop; the weights and the cache must not
         while True:
             try:
                 command = self._inbox.get_nowait()

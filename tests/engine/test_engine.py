@@ -307,7 +307,7 @@ def test_a_broken_engine_fails_every_request_and_takes_no_more(engine, monkeypat
     def explode(*args):
         raise RuntimeError("the memory is gone")
 
-    monkeypatch.setattr(engine._loop._runner, "run", explode)
+    monkeypatch.setattr(engine._running.loop._runner, "run", explode)
     end = list(running)[-1]
     assert isinstance(end, Failed)
     assert "the memory is gone" in end.message

@@ -1,0 +1,197 @@
+"""A checkpoint under a profile, made to run: weights, cache, scheduler, thread. Knows no text and no request.
+
+`design` decides everything and loads nothing; `assemble` loads. So a switch knows what it costs before it begins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from engine.errors import EngineClosedError, PlacementError
+from engine.events import LoadProgress, StepStats
+from engine.hardware import available_memory, probe_cpu
+from engine.kernels.cpu import cpu_kernels, reads_packed
+from engine.model.cache import LatentCache, cache_bytes
+from engine.model.deepseek_v3 import DeepseekV3
+from engine.profile import Profile
+from engine.runtime.loop import EngineLoop
+from engine.runtime.runner import Runner
+from engine.runtime.sampler import Sampler
+from engine.scheduler.scheduler import Scheduler
+from engine.weights.checkpoint import Checkpoint
+from engine.weights.keeping import Part
+from engine.weights.loader import LoadedWeights, load
+from engine.weights.placement import Placement, place
+
+PAGE_TOKENS = 16  # tokens per page of the latent cache: what prefix reuse is rounded down to
+
+_DTYPE = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp8": torch.float8_e4m3fn,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """What a profile makes of a checkpoint, nothing loaded yet."""
+
+    profile: Profile
+    placement: Placement
+    num_blocks: int
+    kv_dtype: torch.dtype
+    cache_bytes: int
+    threads: int
+    packing: bool  # the kernels read packed weights
+
+    @property
+    def weights_bytes(self) -> int:
+        return sum(self.placement.bytes_by_tier.values())
+
+    def runs_as(self, other: Design) -> bool:
+        """Whether weights, cache and scheduler of the other serve this one as they are."""
+        mine, others = self.profile, other.profile
+        return (
+            (mine.compute, mine.max_batch_size, mine.chunk_size)
+            == (others.compute, others.max_batch_size, others.chunk_size)
+            and (self.num_blocks, self.kv_dtype, self.threads)
+            == (other.num_blocks, other.kv_dtype, other.threads)
+            and self.placement.tensors == other.placement.tensors
+        )
+
+
+class Running:
+    """A model on its thread."""
+
+    def __init__(
+        self,
+        designed: Design,
+        weights: LoadedWeights,
+        loop: EngineLoop,
+        scheduler: Scheduler,
+        kernel_note: str,
+    ) -> None:
+        self.design = designed
+        self.loop = loop
+        self.scheduler = scheduler
+        self.kernel_note = kernel_note
+        self._weights: LoadedWeights | None = weights
+
+    @property
+    def weights(self) -> LoadedWeights:
+        """EngineClosedError once closed."""
+        if self._weights is None:
+            raise EngineClosedError("the engine is closed")
+        return self._weights
+
+    @property
+    def context_tokens(self) -> int:
+        return self.scheduler.max_context
+
+    def under(self, designed: Design) -> Running:
+        """The same thread, weights and cache; other answers."""
+        return Running(designed, self.weights, self.loop, self.scheduler, self.kernel_note)
+
+    def close(self, reason: str) -> None:
+        """Fail what still runs, end the thread, forget weights and cache. Idempotent."""
+        self.loop.close(reason)
+        self._weights = None
+
+
+def design(checkpoint: Checkpoint, profile: Profile) -> Design:
+    """Decide. Raises PlacementError for what this build, this model or the profile's rules cannot have."""
+    config = checkpoint.config
+    placement = place(checkpoint, profile)
+    num_blocks = math.ceil(profile.cache_lens / PAGE_TOKENS)
+    kv_dtype = _DTYPE[profile.compute if profile.kv_precision == "auto" else profile.kv_precision]
+    kv_bytes = cache_bytes(config.num_hidden_layers, num_blocks * PAGE_TOKENS, config.latent_dim, kv_dtype)
+    threads = profile.threads if profile.threads is not None else _default_threads()
+    return Design(profile, placement, num_blocks, kv_dtype, kv_bytes, threads, reads_packed(kv_dtype))
+
+
+def assemble(
+    checkpoint: Checkpoint,
+    designed: Design,
+    max_token_ids: int,
+    on_progress: Callable[[LoadProgress], None],
+    cancelled: Callable[[], bool],
+    kept: Mapping[str, Part] | None = None,
+) -> Running:
+    """Load and start. `kept` parts of loaded weights are used as they are; ids from `max_token_ids` on are never sampled.
+
+    Raises CheckpointError, PlacementError, LoadCancelledError.
+    """
+    profile, config, num_blocks = designed.profile, checkpoint.config, designed.num_blocks
+    kernels, packer, kernel_note = cpu_kernels(_DTYPE[profile.compute], designed.kv_dtype, designed.threads)
+    with _one_torch_thread():
+        weights = load(checkpoint, designed.placement, on_progress, cancelled, packer, kept)
+    on_progress(LoadProgress("preparing the cache"))
+    cache = LatentCache(
+        config.num_hidden_layers, num_blocks, PAGE_TOKENS, config.latent_dim, designed.kv_dtype
+    )
+    network = DeepseekV3(config, weights.parameters, kernels)
+    context = min(config.max_position_embeddings, num_blocks * PAGE_TOKENS)
+    scheduler = Scheduler(num_blocks, PAGE_TOKENS, profile.max_batch_size, profile.chunk_size, context)
+    loop = EngineLoop(
+        scheduler,
+        Runner(network, cache, Sampler(max_token_ids), PAGE_TOKENS, designed.threads),
+        _base_stats(num_blocks, weights.bytes_by_tier, cache.nbytes),
+    )
+    loop.start()
+    return Running(designed, weights, loop, scheduler, kernel_note)
+
+
+def check_memory(designed: Design) -> None:
+    """PlacementError when weights and cache need more than is free now."""
+    memory = available_memory()
+    weights, cache = designed.weights_bytes, designed.cache_bytes
+    if weights + cache > memory.available_bytes:
+        raise PlacementError(
+            f"profile {designed.profile.name} needs {(weights + cache) / 2**30:.1f} GiB of RAM (weights "
+            f"{weights / 2**30:.1f}, cache {cache / 2**30:.1f}), {memory.available_bytes / 2**30:.1f} GiB are free "
+            f"(limit: {memory.limit_source}); close other programs, lower cache_lens, or take a profile with a smaller "
+            "precision"
+        )
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """For many small conversions: two threads wait for each other after each, minutes in all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _default_threads() -> int:
+    """All cores; above two, one is left to the interface."""
+    cores = probe_cpu().usable_cores
+    return cores if cores <= 2 else cores - 1
+
+
+def _base_stats(num_blocks: int, weights_bytes: dict[str, int], kv_bytes: int) -> StepStats:
+    return StepStats(
+        num_steps=0,
+        num_running=0,
+        num_waiting=0,
+        kv_pages_used=0,
+        kv_pages_total=num_blocks,
+        kv_page_tokens=PAGE_TOKENS,
+        kv_pages_reusable=0,
+        prefix_hit_tokens=0,
+        prefix_query_tokens=0,
+        num_preemptions=0,
+        decode_tokens_per_s=None,
+        prefill_tokens_per_s=None,
+        weights_bytes=weights_bytes,
+        kv_bytes=kv_bytes,
+    )
