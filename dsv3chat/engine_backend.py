@@ -41,27 +41,37 @@ class EngineBackend:
     def load(self, on_progress: Callable[[LoadProgress], None]) -> ModelInfo:
         """Find (for nano: build) the model and load it. Once it has returned, it returns the same again.
 
-        Raises EngineError; LoadCancelledError after cancel_load(), also one that came before: this backend is then spent.
+        Raises EngineError; LoadCancelledError after cancel_load(), also one that came before. Each stops one load: the
+        next call loads anew, except after close().
         """
         if self._engine is not None:
             return self._info(self._engine)
+        try:
+            return self._info(self._open(on_progress))
+        finally:
+            self._cancelled.clear()
+
+    def _open(self, on_progress: Callable[[LoadProgress], None]) -> Engine:
         on_progress(LoadProgress("starting"))
         from dsv3chat.models import resolve_model
         from engine import Engine  # torch: seconds, and on the thread that called
 
-        path = resolve_model(self.model, on_progress, self._cancelled.is_set)
+        path = resolve_model(self.model, on_progress, self._is_cancelled)
         engine = Engine.open(
-            path, self.profile, on_progress=on_progress, cancelled=self._cancelled.is_set, needs_text=True
+            path, self.profile, on_progress=on_progress, cancelled=self._is_cancelled, needs_text=True
         )
         with self._lock:
-            if self._closed or self._cancelled.is_set():
+            if self._is_cancelled():
                 engine.close()
                 raise LoadCancelledError(f"the loading of {self.model} was stopped")
             self._engine = engine
-        return self._info(engine)
+        return engine
+
+    def _is_cancelled(self) -> bool:
+        return self._closed or self._cancelled.is_set()
 
     def cancel_load(self) -> None:
-        """Make a running `load` raise LoadCancelledError soon."""
+        """Make a running `load`, or the next one, raise LoadCancelledError soon."""
         self._cancelled.set()
 
     @property
@@ -91,7 +101,6 @@ class EngineBackend:
 
     def close(self) -> None:
         """End every answer and free the memory; a running `load` is stopped. Idempotent."""
-        self._cancelled.set()
         with self._lock:
             self._closed = True
             engine = self._engine

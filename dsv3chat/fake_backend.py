@@ -171,6 +171,7 @@ class FakeBackend:
         for step in range(10):
             on_progress(LoadProgress("reading weights", step << 20, total, f"layer {step + 1} of 10"))
             if self._load_cancelled.wait(self._load_s / 10):
+                self._load_cancelled.clear()
                 raise LoadCancelledError("the loading was stopped")
         if self._load_error is not None:
             raise self._load_error
@@ -181,7 +182,7 @@ class FakeBackend:
             num_parameters=0,
             num_layers=0,
             context_tokens=self._context_tokens,
-            profile_name="fake",
+            profile_name=self.profile.name,
             max_new_tokens=1024,
         )
         return self._info

@@ -51,8 +51,8 @@ def progress_line(session: ReviewSession, width: int) -> tuple[Content, Content]
         after = f"review ETA {clock(left)}" if left is not None else ""
         return Content.assemble(bar(share, width // 4), f"{percent}loading: {text}"), Content(after)
     share = state.done_chunks / state.num_chunks if state.num_chunks else float(state.report is not None)
-    reviewed = state.num_files("clean", "findings", "failed", "stopped")
-    num = state.num_files("queued", "running") + reviewed
+    reviewed = state.num_files("clean", "findings", "failed")
+    num = state.num_files("queued", "running", "stopped") + reviewed
     parts = [f"{reviewed}/{num} files", f"{state.done_chunks}/{state.num_chunks} chunks"]
     left = session.seconds_left()
     if session.running:

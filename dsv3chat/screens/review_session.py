@@ -81,8 +81,6 @@ class ReviewSession:
         if not self.running or self.stopping:
             return False
         self._runner.stop()
-        if self._backend.info is None:
-            self._backend.cancel_load()
         return True
 
     def poll(self) -> list[News]:

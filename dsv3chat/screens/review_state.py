@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
+from dsv3chat.review.tally import STOPPED
 from dsv3chat.review.values import (
     ChunkDone,
     FileDone,
@@ -169,7 +170,7 @@ class ReviewState:
             self._add(finding)
         for failed in report.failed:
             if self._file(failed.path).status not in ("failed", "stopped"):
-                self._set(failed.path, "failed", failed.reason)
+                self._set(failed.path, "stopped" if failed.reason == STOPPED else "failed", failed.reason)
         for file in self.files.values():
             if file.status in ("queued", "running"):
                 self._set(file.path, "clean" if file.path in reviewed else "stopped")

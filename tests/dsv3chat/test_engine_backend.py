@@ -109,6 +109,18 @@ def test_a_stop_that_comes_as_the_engine_opens_closes_it_again(backend):
     assert [engine.closed for engine in Engine.opened] == [True]
 
 
+def test_after_a_stopped_load_the_model_can_be_loaded_until_it_is_closed(backend):
+    backend.cancel_load()
+    with pytest.raises(LoadCancelledError):
+        backend.load(lambda progress: None)
+    assert backend.load(lambda progress: None) is Engine.opened[-1].info
+    other = EngineBackend("tiny", Profile())
+    other.close()
+    for _ in range(2):
+        with pytest.raises(LoadCancelledError):
+            other.load(lambda progress: None)
+
+
 def test_closing_twice_closes_the_engine_and_ends_its_stats(backend):
     backend.load(lambda progress: None)
     backend.close()

@@ -53,6 +53,17 @@ async def test_the_model_is_loaded_for_the_chat_when_the_review_needed_none(open
         assert s.app.backend.info is not None
 
 
+async def test_a_review_that_was_stopped_before_its_model_was_there_leaves_it_loadable(opened, tmp_path):
+    review = ScriptedReview(make_scope(tmp_path / "work"), hold=4)
+    async with opened(review, loaded=False) as s:
+        await s.until(lambda: "evict() frees" in s.text)
+        await s.press("escape")
+        await s.ended()
+        assert "0/3 files" in s.text
+        await s.press("d")
+        await s.until(lambda: shows(s, ChatScreen) and "kv.py" in s.chat.prompt.text)
+
+
 async def test_a_model_that_does_not_load_for_the_chat_leaves_the_review_as_it_was(opened):
     async with opened(loaded=False) as s:
         s.app.backend.cancel_load()
