@@ -182,7 +182,7 @@ class FakeBackend:
             num_parameters=0,
             num_layers=0,
             context_tokens=self._context_tokens,
-            profile_name=self.profile.name,
+            profile_name="fake",
             max_new_tokens=1024,
         )
         return self._info
