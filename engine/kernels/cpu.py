@@ -7,7 +7,7 @@ import torch
 from engine.errors import PlacementError
 from engine.kernels.eager import EagerKernels
 from engine.kernels.extension import NativeStatus, native_status
-from engine.kernels.native import NativeKernels
+from engine.kernels.native import NativeKernels, NativePacker
 from engine.kernels.protocol import Kernels
 from engine.quant import fp8
 from engine.quant.packing import Packer
@@ -22,8 +22,9 @@ def cpu_kernels(
 ) -> tuple[Kernels, Packer | None, str]:
     """(kernels, what packs weights for them, a sentence for the person when it is the slow way).
 
-    The native kernels where they are built: float32 between packed bf16 weights, whatever `compute` says. Else torch, with
-    activations in `compute`; so too where the cache is fp8, which native layers do not read. PlacementError when DSV3CHAT_ISA names an instruction set that cannot be run.
+    The native kernels where they are built: float32 between packed weights, whatever `compute` says. Else torch, with
+    activations in `compute`; so too where the cache is fp8, which native layers do not read. PlacementError when
+    DSV3CHAT_ISA names an instruction set that cannot be run.
     """
     found = _native()
     if found.isa is None:
@@ -34,9 +35,9 @@ def cpu_kernels(
     return kernels, kernels.packer, ""
 
 
-def reads_packed(kv_dtype: torch.dtype) -> bool:
-    """Whether the kernels that `cpu_kernels` gives read packed weights."""
-    return _native().isa is not None and kv_dtype is not fp8.DTYPE
+def cpu_packer(kv_dtype: torch.dtype) -> Packer | None:
+    """What packs weights for the kernels that `cpu_kernels` gives; None: they read rows."""
+    return None if _native().isa is None or kv_dtype is fp8.DTYPE else NativePacker()
 
 
 def _native() -> NativeStatus:

@@ -1,4 +1,4 @@
-"""The native CPU kernels behind the kernel protocol: packed bf16 weights, float32 between them. Knows no model.
+"""The native CPU kernels behind the kernel protocol: packed weights, float32 between them. Knows no model.
 
 What is not packed (another format, a layer of mixed formats) goes the way of
 `EagerKernels` in float32. All sums of a row run in one order, whatever else is in the batch, so that a row's result does
@@ -14,30 +14,46 @@ import torch
 from engine.kernels.eager import EagerKernels
 from engine.kernels.extension import ABSENT, _native
 from engine.kernels.protocol import LayerKernels, LayerSizes, LayerWeights, PagedKeys
-from engine.quant.matrix import Layout, Matrix
+from engine.quant.matrix import Format, Layout, Matrix
 from engine.quant.packing import HeadShape
+
+_CODES = {Format.BF16: 0, Format.FP8: 1, Format.INT8: 2, Format.INT4: 3}  # dsv::Format
+_LANES = 16  # rows of a panel
 
 
 class NativePacker:
-    """`quant.packing.Packer` over the native module."""
+    """`quant.packing.Packer` over the native module: bf16, fp8 whose blocks panels do not cross, int8 and int4."""
 
-    def packed_values(self, rows: int, columns: int) -> int:
-        return _native.packed_values(rows, columns)
+    def takes(self, fmt: Format, block: tuple[int, int], group: int, heads: HeadShape | None = None) -> bool:
+        if fmt is Format.FP8:  # a panel of sixteen rows must lie in one row of blocks
+            of_heads = () if heads is None else (heads.nope, heads.v)
+            return not any(size % _LANES for size in (*block, *of_heads))
+        return fmt in _CODES and (heads is None or group % _LANES == 0)
 
-    def pack(self, rows: torch.Tensor, out: torch.Tensor) -> None:
-        _check(rows, torch.bfloat16)
-        _check(out, torch.bfloat16)
-        assert out.numel() == self.packed_values(rows.shape[0], rows.shape[1])
-        _native.pack(rows.data_ptr(), rows.shape[0], rows.shape[1], out.data_ptr())
+    def packed_bytes(self, matrix: Matrix, heads: HeadShape | None = None) -> int:
+        code, group = _CODES[matrix.format], _group(matrix)
+        rows, columns = matrix.shape
+        if heads is None:
+            return _native.packed_bytes(rows, columns, code, group)
+        assert rows == heads.heads * (heads.nope + heads.v)
+        return heads.heads * _native.head_bytes(heads.nope, heads.v, columns, code, group)
 
-    def pack_heads(self, rows: torch.Tensor, heads: HeadShape, out: torch.Tensor) -> None:
-        _check(rows, torch.bfloat16)
-        _check(out, torch.bfloat16)
-        rank = rows.shape[1]
-        assert rows.shape[0] == heads.heads * (heads.nope + heads.v)
-        one = self.packed_values(rank, heads.nope) + self.packed_values(heads.v, rank)
-        assert out.numel() == heads.heads * one
-        _native.pack_heads(rows.data_ptr(), heads.heads, heads.nope, heads.v, rank, out.data_ptr())
+    def pack(self, rows: Matrix, out: torch.Tensor) -> None:
+        self._check(rows, None, out)
+        _native.pack(_source(rows), out.data_ptr())
+
+    def pack_heads(self, rows: Matrix, heads: HeadShape, out: torch.Tensor) -> None:
+        self._check(rows, heads, out)
+        _native.pack_heads(_source(rows), heads.heads, heads.nope, heads.v, out.data_ptr())
+
+    def _check(self, rows: Matrix, heads: HeadShape | None, out: torch.Tensor) -> None:
+        assert rows.layout is Layout.ROWS
+        assert self.takes(rows.format, rows.block, rows.group, heads), (rows.format, rows.block, rows.group)
+        for part in (rows.data, rows.scale, rows.zero):
+            if part is not None:
+                _check(part, part.dtype)
+        _check(out, torch.uint8)
+        assert out.numel() == self.packed_bytes(rows, heads)
 
 
 class NativeKernels(EagerKernels):
@@ -62,7 +78,7 @@ class NativeKernels(EagerKernels):
             return super().embed(table, token_ids)
         _check(token_ids, torch.int64)
         out = torch.empty(len(token_ids), table.shape[1])
-        _native.embed(_panels(table), token_ids.data_ptr(), len(token_ids), out.data_ptr())
+        self._threads.embed(_panels(table), token_ids.data_ptr(), len(token_ids), out.data_ptr())
         return out
 
     def linear(self, x: torch.Tensor, weight: Matrix) -> torch.Tensor:
@@ -182,7 +198,8 @@ class NativeLayer:
             gate, up, down = weights.dense
             description.dense = (_panels(gate), _panels(up), _panels(down))
         assert weights.kv_b.layout is Layout.HEADS
-        description.kv_b = weights.kv_b.data.data_ptr()
+        kv_b = weights.kv_b
+        description.kv_b = (kv_b.data.data_ptr(), _CODES[kv_b.format], _group(kv_b))
 
 
 def rows_of(segments: Sequence[tuple[int, int, PagedKeys]]) -> list[tuple[int, int, int, int]]:
@@ -192,10 +209,21 @@ def rows_of(segments: Sequence[tuple[int, int, PagedKeys]]) -> list[tuple[int, i
     return [(row, length, keys.start, keys.block_ids.data_ptr()) for row, length, keys in segments]
 
 
-def _panels(matrix: Matrix) -> tuple[int, int, int]:
+def _group(matrix: Matrix) -> int:
+    """Columns that share a scale; 0: none do."""
+    return matrix.block[1] if matrix.format is Format.FP8 else matrix.group
+
+
+def _source(rows: Matrix) -> tuple[int, int, int, int, int, int, int, int]:
+    scale = 0 if rows.scale is None else rows.scale.data_ptr()
+    zero = 0 if rows.zero is None else rows.zero.data_ptr()
+    return rows.data.data_ptr(), scale, zero, *rows.shape, _CODES[rows.format], _group(rows), rows.block[0]
+
+
+def _panels(matrix: Matrix) -> tuple[int, int, int, int, int]:
     assert matrix.layout is Layout.PANELS, matrix.layout
-    _check(matrix.data, torch.bfloat16)
-    return matrix.data.data_ptr(), matrix.shape[0], matrix.shape[1]
+    _check(matrix.data, torch.uint8)
+    return matrix.data.data_ptr(), *matrix.shape, _CODES[matrix.format], _group(matrix)
 
 
 def _check(tensor: torch.Tensor, dtype: torch.dtype) -> None:

@@ -1,6 +1,5 @@
 // Multi-head latent attention over pages, in both forms. Knows no weights but kv_b and no batch but its segments.
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -47,7 +46,6 @@ void mix(const Kernels& k, const float* const* p, int heads, const float* const*
          float* const* out) {
   k.mix_float(p, heads, keys, num_keys, first, last, out);
 }
-float widened(std::uint16_t bf16) { return std::bit_cast<float>(static_cast<std::uint32_t>(bf16) << 16); }
 void widen(const Kernels& k, const std::uint16_t* x, int size, float* out) { k.widen(x, size, out); }
 void widen(const Kernels&, const float* x, int size, float* out) {
   std::memcpy(out, x, sizeof(float) * static_cast<std::size_t>(size));
@@ -88,8 +86,7 @@ void absorbed(const Engine& engine, const Layer& layer, std::vector<Row<Value>>&
   engine.pool.run(num_rows * heads, [&](int unit, int) {
     const int head = unit % heads;
     const float* from = rows[unit / heads].q + static_cast<std::size_t>(head) * (layer.nope + layer.rope);
-    const Panels key_up = layer.kv_b.key_up(head);
-    k.matmul(&from, 1, key_up, 0, key_up.num_panels(), &q[unit], false);
+    layer.kv_b.absorb(k, head, from, q[unit]);
     std::memcpy(q[unit] + layer.rank, from + layer.nope, sizeof(float) * static_cast<std::size_t>(layer.rope));
   });
   engine.pool.run(static_cast<int>(blocks.size()), [&](int unit, int) {
@@ -138,13 +135,8 @@ void expanded(const Engine& engine, const Layer& layer, const Segment& segment, 
   const int num_keys = static_cast<int>(latent_rows.size()), panels = (num_keys + 15) / 16;
   const int rank = layer.rank, nope = layer.nope, rope = layer.rope, v = layer.v;
   const int width = rank + rope, depth = nope + rope, v_panels = (v + 15) / 16;
-  std::vector<float> key_up(static_cast<std::size_t>(nope) * rank);  // W_UK (nope, rank) as rows
-  const Panels packed = layer.kv_b.key_up(head);                     // W_UK^T: row c, column n
-  for (int c = 0; c < rank; ++c) {
-    const std::uint16_t* panel = packed.data + packed.panel_values() * static_cast<std::size_t>(c / 16);
-    for (int n = 0; n < nope; ++n)
-      key_up[static_cast<std::size_t>(n) * rank + c] = widened(panel[n / 2 * 32 + c % 16 * 2 + n % 2]);
-  }
+  std::vector<float> key_up(static_cast<std::size_t>(nope) * rank);
+  layer.kv_b.key_rows(kernels, head, key_up.data());
   std::vector<float> keys(static_cast<std::size_t>(panels) * 16 * depth);
   const auto key_up_rows = row_pointers(key_up.data(), rank, nope);
   for (int panel = 0; panel < panels; ++panel) {
@@ -158,8 +150,7 @@ void expanded(const Engine& engine, const Layer& layer, const Segment& segment, 
   std::vector<float> values(value_panel * v_panels);
   const Panels value_up = layer.kv_b.value_up(head);
   for (int panel = 0; panel < v_panels; ++panel) {
-    Panels one = value_up;
-    one.data += value_up.panel_values() * static_cast<std::size_t>(panel);
+    Panels one = value_up.from_panel(panel);
     one.rows = 16;  // the padding's zeros too: a panel of values is always sixteen wide
     kernels.matmul(latent_rows.data(), num_keys, one, 0, 1,
                    row_pointers(values.data() + panel * value_panel, 16, num_keys).data(), false);

@@ -8,17 +8,50 @@
 
 namespace dsv {
 
-// A bf16 matrix (rows, cols) in panels of 16 rows: panel p holds, for each pair of columns (k, k + 1), sixteen pairs
-// (row 16 p + lane, k), (row 16 p + lane, k + 1). Rows and an odd last column are padded with zeros. One 64-byte line
-// is one pair of columns of one panel: what AVX2 widens with a shift and a mask, and what bf16 and AMX products take.
+enum class Format : int { bf16 = 0, fp8 = 1, int8 = 2, int4 = 3 };
+
+// A matrix (rows, cols) in panels of 16 rows, one after another. Rows are padded with zeros.
+//
+// bf16: for each pair of columns (k, k + 1) sixteen pairs (row 16 p + lane, k), (row 16 p + lane, k + 1), an odd last column
+// padded with zeros. One 64-byte line is one pair of columns: what AVX2 widens with a shift and a mask, and what bf16 and
+// AMX products take.
+//
+// The others: for each group of `group` columns (the last one cut) its scales, then its values.
+//     fp8   a float scale and 12 bytes of nothing; for each column sixteen bytes of e4m3
+//     int8  sixteen bf16 scales; for each column sixteen signed bytes
+//     int4  sixteen bf16 scales and sixteen fp16 zero points; for each pair of columns sixteen bytes, the even column in
+//           the low halves, an odd last column with zeros beside it
 struct Panels {
-  const std::uint16_t* data = nullptr;
+  const std::uint8_t* data = nullptr;
   int rows = 0;
   int cols = 0;
+  Format format = Format::bf16;
+  int group = 0;
 
   int num_panels() const { return (rows + 15) / 16; }
-  std::size_t panel_values() const { return static_cast<std::size_t>(cols + 1) / 2 * 32; }
+  std::size_t panel_bytes() const;
+  Panels from_panel(int panel) const {  // the panels from this one on, as a matrix
+    Panels rest = *this;
+    rest.data += panel_bytes() * static_cast<std::size_t>(panel);
+    rest.rows = rows - 16 * panel;
+    return rest;
+  }
 };
+
+constexpr std::size_t header_bytes(Format format) {
+  return format == Format::fp8 ? 16 : format == Format::int8 ? 32 : format == Format::int4 ? 64 : 0;
+}
+constexpr std::size_t value_bytes(Format format, int cols) {  // of sixteen rows
+  return format == Format::bf16   ? static_cast<std::size_t>(cols + 1) / 2 * 64
+         : format == Format::int4 ? static_cast<std::size_t>(cols + 1) / 2 * 16
+                                  : static_cast<std::size_t>(cols) * 16;
+}
+inline std::size_t Panels::panel_bytes() const {
+  if (format == Format::bf16) return value_bytes(format, cols);
+  const int whole = cols / group, rest = cols % group;
+  return static_cast<std::size_t>(whole) * (header_bytes(format) + value_bytes(format, group)) +
+         (rest ? header_bytes(format) + value_bytes(format, rest) : 0);
+}
 
 // The same with float32 values, one line of 16 rows for each column: keys and values of expanded attention.
 struct FloatPanels {
@@ -59,6 +92,8 @@ struct Kernels {
                     float* const* out);
   // out[i] = x[i] as float32
   void (*widen)(const std::uint16_t* x, int size, float* out);
+  // out[16 k + lane] = value of column k of row 16 panel + lane, in float32
+  void (*widen_panel)(const Panels& w, int panel, float* out);
 };
 
 extern const Kernels scalar_kernels;

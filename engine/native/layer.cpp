@@ -51,19 +51,6 @@ void write_latent(const Engine& engine, const Layer& layer, const Step& step, in
 
 }  // namespace
 
-Panels HeadPanels::key_up(int head) const {
-  Panels up{data, rank, nope};
-  const Panels down{nullptr, v, rank};
-  const std::size_t one = up.num_panels() * up.panel_values() + down.num_panels() * down.panel_values();
-  up.data = data + one * head;
-  return up;
-}
-
-Panels HeadPanels::value_up(int head) const {
-  const Panels before = key_up(head);
-  return {before.data + before.num_panels() * before.panel_values(), v, rank};
-}
-
 std::vector<float*> row_pointers(float* base, std::size_t stride, int count) {
   std::vector<float*> rows(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) rows[i] = base + stride * i;

@@ -15,17 +15,31 @@ struct PanelStack {  // matrices of one shape, one after another
   Panels first;
   Panels at(int index) const {
     Panels panels = first;
-    panels.data += static_cast<std::size_t>(index) * first.num_panels() * first.panel_values();
+    panels.data += static_cast<std::size_t>(index) * first.num_panels() * first.panel_bytes();
     return panels;
   }
 };
 
 // kv_b by head: W_UK transposed, (rank, nope), then W_UV, (v, rank); so both forms of attention read it in panels.
+//
+// W_UK's groups lie along its rank, which transposed are rows. So where the format has groups, its panels hold the bare
+// codes (a scale of one, a zero point of zero), and float scales and zero points by (group, nope) follow W_UV:
+//     sum_n q[n] (code[n][c] - zero[n][g]) scale[n][g] = sum_n q'[n] code[n][c] - sum_n q'[n] zero[n][g],  q' = q scale
 struct HeadPanels {
-  const std::uint16_t* data = nullptr;
+  const std::uint8_t* data = nullptr;
   int nope = 0, v = 0, rank = 0;
+  Format format = Format::bf16;
+  int group = 0;
+
+  int num_groups() const { return format == Format::bf16 ? 0 : (rank + group - 1) / group; }
+  std::size_t head_bytes() const;
   Panels key_up(int head) const;
   Panels value_up(int head) const;
+  const float* key_scales(int head) const;  // (num_groups, nope), then the zero points likewise
+  // out (rank) = W_UK^T q, q (nope)
+  void absorb(const Kernels& kernels, int head, const float* q, float* out) const;
+  // rows (nope, rank) = W_UK
+  void key_rows(const Kernels& kernels, int head, float* rows) const;
 };
 
 struct Mlp {

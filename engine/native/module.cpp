@@ -13,6 +13,7 @@
 
 #include "kernels.h"
 #include "layer.h"
+#include "pack.h"
 #include "pool.h"
 
 namespace nb = nanobind;
@@ -21,7 +22,8 @@ using namespace dsv;
 namespace {
 
 using Address = std::uintptr_t;
-using Matrix = std::tuple<Address, int, int>;  // panels: address, rows, columns
+using Matrix = std::tuple<Address, int, int, int, int>;  // panels: address, rows, columns, format, group
+using Source = std::tuple<Address, Address, Address, int, int, int, int, int>;  // of Rows, in its order
 using released = nb::call_guard<nb::gil_scoped_release>;
 
 template <class T>
@@ -30,45 +32,25 @@ T* at(Address address) {
 }
 
 Panels panels(const Matrix& matrix) {
-  return {at<const std::uint16_t>(std::get<0>(matrix)), std::get<1>(matrix), std::get<2>(matrix)};
+  const auto [address, rows, cols, format, group] = matrix;
+  return {at<const std::uint8_t>(address), rows, cols, static_cast<Format>(format), group};
 }
 
-std::size_t packed_values(int rows, int cols) {
-  const Panels shape{nullptr, rows, cols};
-  return shape.num_panels() * shape.panel_values();
+Matrix described(const Panels& panels) {
+  return {reinterpret_cast<Address>(panels.data), panels.rows, panels.cols, static_cast<int>(panels.format), panels.group};
 }
 
-// from: (rows, cols) bf16 with `row_stride` and `col_stride`; to: packed_values(rows, cols)
-void pack(const std::uint16_t* from, int rows, int cols, std::size_t row_stride, std::size_t col_stride,
-          std::uint16_t* to) {
-  const Panels shape{nullptr, rows, cols};
-  for (int panel = 0; panel < shape.num_panels(); ++panel, to += shape.panel_values()) {
-    if (16 * panel + 16 > rows || cols % 2) std::memset(to, 0, sizeof(std::uint16_t) * shape.panel_values());
-    const int lanes = rows - 16 * panel < 16 ? rows - 16 * panel : 16;
-    for (int lane = 0; lane < lanes; ++lane) {
-      const std::uint16_t* row = from + row_stride * static_cast<std::size_t>(16 * panel + lane);
-      std::uint16_t* place = to + 2 * lane;
-      for (int k = 0; k < cols; ++k) place[k / 2 * 32 + k % 2] = row[col_stride * static_cast<std::size_t>(k)];
-    }
-  }
+Rows rows_of(const Source& source) {
+  const auto [codes, scale, zero, rows, cols, format, group, block_rows] = source;
+  return {at<const std::uint8_t>(codes), at<const std::uint8_t>(scale), at<const std::uint8_t>(zero), rows, cols,
+          static_cast<Format>(format), group, block_rows};
 }
 
-void pack_heads(const std::uint16_t* from, int heads, int nope, int v, int rank, std::uint16_t* to) {
-  const std::size_t width = static_cast<std::size_t>(rank);
-  for (int head = 0; head < heads; ++head) {
-    pack(from, rank, nope, 1, width, to);
-    to += packed_values(rank, nope);
-    pack(from + width * nope, v, rank, width, 1, to);
-    to += packed_values(v, rank);
-    from += width * (nope + v);
-  }
-}
-
-void take_row(const Panels& table, std::int64_t row, float* out) {
-  const std::uint16_t* panel = table.data + table.panel_values() * static_cast<std::size_t>(row / 16) + row % 16 * 2;
-  for (int k = 0; k < table.cols; ++k) {
-    const std::uint32_t bits = static_cast<std::uint32_t>(panel[k / 2 * 32 + k % 2]) << 16;
-    std::memcpy(out + k, &bits, sizeof bits);
+void embed(const Kernels& kernels, const Panels& table, const std::int64_t* ids, int count, float* out) {
+  std::vector<float> panel(static_cast<std::size_t>(table.cols) * 16);
+  for (int i = 0; i < count; ++i, out += table.cols) {
+    kernels.widen_panel(table, static_cast<int>(ids[i] / 16), panel.data());
+    for (int k = 0; k < table.cols; ++k) out[k] = panel[16 * static_cast<std::size_t>(k) + ids[i] % 16];
   }
 }
 
@@ -79,9 +61,9 @@ struct Threads {
   Engine engine;
 };
 
-using Rows = std::vector<std::tuple<int, int, int, Address>>;  // row, length, start, address of the block ids
+using Segments = std::vector<std::tuple<int, int, int, Address>>;  // row, length, start, address of the block ids
 
-Step step_of(int num_rows, Address rotation, Address slots, const Rows& segments, int block_size, bool float_cache) {
+Step step_of(int num_rows, Address rotation, Address slots, const Segments& segments, int block_size, bool float_cache) {
   Step step{num_rows, at<const float>(rotation), at<const std::int64_t>(slots), {}, block_size, float_cache};
   for (const auto& [row, length, start, blocks] : segments)
     step.segments.push_back({row, length, start, at<const std::int64_t>(blocks)});
@@ -94,15 +76,14 @@ Step step_of(int num_rows, Address rotation, Address slots, const Rows& segments
   def_prop_rw(                                                                                  \
       #FIELD,                                                                                   \
       [](const Layer& layer) {                                                                  \
-        return Matrix{reinterpret_cast<Address>(layer.FIELD.data), layer.FIELD.rows, layer.FIELD.cols}; \
+        return described(layer.FIELD);                                                          \
       },                                                                                        \
       [](Layer& layer, const Matrix& matrix) { layer.FIELD = panels(matrix); })
 #define DSV_STACK(FIELD)                                                                        \
   def_prop_rw(                                                                                  \
       #FIELD,                                                                                   \
       [](const Layer& layer) {                                                                  \
-        const Panels& first = layer.FIELD.first;                                                \
-        return Matrix{reinterpret_cast<Address>(first.data), first.rows, first.cols};           \
+        return described(layer.FIELD.first);                                                    \
       },                                                                                        \
       [](Layer& layer, const Matrix& matrix) { layer.FIELD.first = panels(matrix); })
 #define DSV_VECTOR(FIELD)                                                              \
@@ -123,27 +104,33 @@ NB_MODULE(_native, m) {
         return names;
       },
       "The instruction sets that this processor runs, best first.");
-  m.def("packed_values", &packed_values, "Values of a (rows, cols) matrix in panels, padding included.");
+  m.def(
+      "packed_bytes",
+      [](int rows, int cols, int format, int group) {
+        const Panels shape{nullptr, rows, cols, static_cast<Format>(format), group};
+        return shape.num_panels() * shape.panel_bytes();
+      },
+      "Bytes of a (rows, cols) matrix in panels, scales and padding included.");
+  m.def(
+      "head_bytes",
+      [](int nope, int v, int rank, int format, int group) {
+        return HeadPanels{nullptr, nope, v, rank, static_cast<Format>(format), group}.head_bytes();
+      },
+      "Bytes of one head of kv_b.");
   m.def(
       "pack",
-      [](Address from, int rows, int cols, Address to) {
-        pack(at<const std::uint16_t>(from), rows, cols, static_cast<std::size_t>(cols), 1, at<std::uint16_t>(to));
+      [](const Source& source, Address to) {
+        const Rows from = rows_of(source);
+        pack(from, 0, {nullptr, from.rows, from.cols, from.format, from.group}, at<std::uint8_t>(to));
       },
-      released(), "Rows of bf16 to panels.");
+      released(), "A matrix in rows to panels.");
   m.def(
       "pack_heads",
-      [](Address from, int heads, int nope, int v, int rank, Address to) {
-        pack_heads(at<const std::uint16_t>(from), heads, nope, v, rank, at<std::uint16_t>(to));
+      [](const Source& source, int heads, int nope, int v, Address to) {
+        const Rows from = rows_of(source);
+        pack_heads(from, heads, {nullptr, nope, v, from.cols, from.format, from.group}, at<std::uint8_t>(to));
       },
-      released(), "kv_b (heads * (nope + v), rank) to each head's W_UK transposed and W_UV.");
-  m.def(
-      "embed",
-      [](const Matrix& table, Address ids, int count, Address out) {
-        for (int i = 0; i < count; ++i)
-          take_row(panels(table), at<const std::int64_t>(ids)[i],
-                   at<float>(out) + static_cast<std::size_t>(std::get<2>(table)) * static_cast<std::size_t>(i));
-      },
-      released(), "Rows of packed bf16 as float32.");
+      released(), "kv_b (heads * (nope + v), rank) in rows to each head's W_UK transposed and W_UV.");
 
   nb::class_<Threads>(m, "Threads")
       .def(nb::init<int, const std::string&>(), nb::arg("count"), nb::arg("isa") = "")
@@ -159,8 +146,14 @@ NB_MODULE(_native, m) {
           },
           released(), "out = x W^T, float32 rows.")
       .def(
+          "embed",
+          [](Threads& threads, const Matrix& table, Address ids, int count, Address out) {
+            embed(threads.engine.kernels, panels(table), at<const std::int64_t>(ids), count, at<float>(out));
+          },
+          released(), "Rows of a packed table as float32.")
+      .def(
           "attend",
-          [](Threads& threads, const Layer& layer, int num_rows, const Rows& segments, int block_size,
+          [](Threads& threads, const Layer& layer, int num_rows, const Segments& segments, int block_size,
              bool float_cache, Address pages, Address q, Address out) {
             const Step step = step_of(num_rows, 0, 0, segments, block_size, float_cache);
             attend(threads.engine, layer, step, at<void>(pages), at<const float>(q), at<float>(out));
@@ -175,7 +168,7 @@ NB_MODULE(_native, m) {
       .def(
           "run_layers",
           [](Threads& threads, const std::vector<const Layer*>& layers, int num_rows, Address rotation, Address slots,
-             const Rows& segments, int block_size, bool float_cache, const std::vector<Address>& pages, Address x) {
+             const Segments& segments, int block_size, bool float_cache, const std::vector<Address>& pages, Address x) {
             const Step step = step_of(num_rows, rotation, slots, segments, block_size, float_cache);
             for (std::size_t i = 0; i < layers.size(); ++i)
               run_layer(threads.engine, *layers[i], step, at<void>(pages.at(i)), at<float>(x));
@@ -226,10 +219,12 @@ NB_MODULE(_native, m) {
           },
           nb::for_setter(nb::sig("def dense(self, gate_up_down: tuple, /) -> None")))
       .def_prop_rw(
-          "kv_b", [](const Layer& layer) { return reinterpret_cast<Address>(layer.kv_b.data); },
-          [](Layer& layer, Address address) {
-            layer.kv_b = {at<const std::uint16_t>(address), layer.nope, layer.v, layer.rank};
-          })
+          "kv_b", [](const Layer&) { return nb::none(); },
+          [](Layer& layer, const std::tuple<Address, int, int>& heads) {
+            const auto [address, format, group] = heads;
+            layer.kv_b = {at<const std::uint8_t>(address), layer.nope, layer.v, layer.rank, static_cast<Format>(format), group};
+          },
+          nb::for_setter(nb::sig("def kv_b(self, address_format_group: tuple[int, int, int], /) -> None")))
       .DSV_STACK(gates)
       .DSV_STACK(ups)
       .DSV_STACK(downs);

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from engine.quant.matrix import Format, Layout, MatrixStack
+from engine.quant.matrix import Format, Layout, Matrix, MatrixStack
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,26 +20,28 @@ class HeadShape:
 
 
 class Packer(Protocol):
-    """Packs bf16 matrices; the kernels that read the result offer it."""
+    """Packs matrices; the kernels that read the result offer it. A packed matrix keeps its format, bit by bit."""
 
-    def packed_values(self, rows: int, columns: int) -> int:
-        """Values of a packed matrix, padding included."""
+    def takes(self, fmt: Format, block: tuple[int, int], group: int, heads: HeadShape | None = None) -> bool:
+        """Whether matrices of this format, block and group can be packed; `heads`: as a kv_b of these heads."""
 
-    def pack(self, rows: torch.Tensor, out: torch.Tensor) -> None:
-        """(out, in) bf16, contiguous -> (packed_values,) bf16 in Layout.PANELS."""
+    def packed_bytes(self, matrix: Matrix, heads: HeadShape | None = None) -> int:
+        """Bytes of it, scales and padding included."""
 
-    def pack_heads(self, rows: torch.Tensor, heads: HeadShape, out: torch.Tensor) -> None:
-        """kv_b (heads * (nope + v), rank) bf16 -> Layout.HEADS."""
+    def pack(self, rows: Matrix, out: torch.Tensor) -> None:
+        """Layout.ROWS -> (packed_bytes,) uint8 in Layout.PANELS."""
+
+    def pack_heads(self, rows: Matrix, heads: HeadShape, out: torch.Tensor) -> None:
+        """kv_b (heads * (nope + v), rank) in Layout.ROWS -> Layout.HEADS."""
 
 
-def empty_packed(
-    packer: Packer, count: int, rows: int, columns: int, heads: HeadShape | None = None
-) -> MatrixStack:
-    """`count` matrices of (rows, columns) in one allocation, to be packed into; `heads`: each is a kv_b."""
-    if heads is None:
-        values, layout = packer.packed_values(rows, columns), Layout.PANELS
-    else:
-        one = packer.packed_values(columns, heads.nope) + packer.packed_values(heads.v, columns)
-        values, layout = heads.heads * one, Layout.HEADS
-    data = torch.empty(count, values, dtype=torch.bfloat16)
-    return MatrixStack(Format.BF16, data, layout=layout, packed_shape=(rows, columns))
+def empty_packed(packer: Packer, count: int, like: Matrix, heads: HeadShape | None = None) -> MatrixStack:
+    """`count` matrices of `like`'s shape and format in one allocation, to be packed into; `heads`: each is a kv_b."""
+    return MatrixStack(
+        like.format,
+        torch.empty(count, packer.packed_bytes(like, heads), dtype=torch.uint8),
+        block=like.block,
+        layout=Layout.PANELS if heads is None else Layout.HEADS,
+        packed_shape=like.shape,
+        group=like.group,
+    )

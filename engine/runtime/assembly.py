@@ -15,10 +15,11 @@ import torch
 from engine.errors import EngineClosedError, PlacementError
 from engine.events import LoadProgress, StepStats
 from engine.hardware import available_memory, probe_cpu
-from engine.kernels.cpu import cpu_kernels, reads_packed
+from engine.kernels.cpu import cpu_kernels, cpu_packer
 from engine.model.cache import LatentCache, cache_bytes
 from engine.model.deepseek_v3 import DeepseekV3
 from engine.profile import Profile
+from engine.quant.packing import Packer
 from engine.runtime.loop import EngineLoop
 from engine.runtime.runner import Runner
 from engine.runtime.sampler import Sampler
@@ -49,7 +50,7 @@ class Design:
     kv_dtype: torch.dtype
     cache_bytes: int
     threads: int
-    packing: bool  # the kernels read packed weights
+    packer: Packer | None  # what packs weights for the kernels; None: they read rows
 
     @property
     def weights_bytes(self) -> int:
@@ -113,7 +114,7 @@ def design(checkpoint: Checkpoint, profile: Profile) -> Design:
     kv_dtype = _DTYPE[profile.compute if profile.kv_precision == "auto" else profile.kv_precision]
     kv_bytes = cache_bytes(config.num_hidden_layers, num_blocks * PAGE_TOKENS, config.latent_dim, kv_dtype)
     threads = profile.threads if profile.threads is not None else _default_threads()
-    return Design(profile, placement, num_blocks, kv_dtype, kv_bytes, threads, reads_packed(kv_dtype))
+    return Design(profile, placement, num_blocks, kv_dtype, kv_bytes, threads, cpu_packer(kv_dtype))
 
 
 def assemble(

@@ -100,4 +100,4 @@ def _back(
 
 def _kept(checkpoint: Checkpoint, running: Running, wanted: Design) -> dict[str, Part]:
     placements = running.design.placement, wanted.placement
-    return kept_parts(running.weights.parameters, *placements, checkpoint.config, wanted.packing)
+    return kept_parts(running.weights.parameters, *placements, checkpoint.config, wanted.packer)

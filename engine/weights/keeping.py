@@ -15,7 +15,8 @@ import torch
 
 from engine.model.config import ModelConfig
 from engine.model.parameters import AttentionParameters, MlpParameters, ModelParameters, MoeParameters
-from engine.quant.matrix import Format, Layout, Matrix, MatrixStack
+from engine.quant.matrix import Layout, Matrix, MatrixStack
+from engine.quant.packing import HeadShape, Packer
 from engine.weights.names import EMBEDDING, HEAD, NORM, layer_of, layer_prefix
 from engine.weights.placement import Placement
 
@@ -29,24 +30,39 @@ _ATTENTION = {
 }  # fmt: skip
 
 
-def packed_units(placement: Placement, tied: bool) -> frozenset[Unit]:
-    """The layers, by index, and the head, by name, that native kernels take packed: all of their matrices are bf16.
+def head_shape(config: ModelConfig) -> HeadShape:
+    """How kv_b falls into heads."""
+    return HeadShape(config.num_attention_heads, config.qk_nope_head_dim, config.v_head_dim)
+
+
+def packed_units(placement: Placement, config: ModelConfig, packer: Packer | None) -> frozenset[Unit]:
+    """The layers, by index, and the head, by name, that native kernels take packed: all of a layer's matrices or none.
 
     An untied embedding is never packed: its rows are looked up.
     """
-    formats: defaultdict[Unit, set[Format]] = defaultdict(set)
+    if packer is None:
+        return frozenset()
+    block = config.weight_block_size or (128, 128)
+    taken: defaultdict[Unit, set[bool]] = defaultdict(set)
     for name, placed in placement.tensors.items():
-        if placed.spec.kind.is_matrix and (tied or name != EMBEDDING):
+        if placed.spec.kind.is_matrix and (config.tie_word_embeddings or name != EMBEDDING):
+            heads = head_shape(config) if name.endswith(".kv_b_proj.weight") else None
             layer = layer_of(name)
-            formats[name if layer is None else layer].add(placed.format)
-    return frozenset(unit for unit, found in formats.items() if found == {Format.BF16})
+            taken[name if layer is None else layer].add(
+                packer.takes(placed.format, block, placed.group, heads)
+            )
+    return frozenset(unit for unit, found in taken.items() if found == {True})
 
 
 def kept_parts(
-    parameters: ModelParameters, before: Placement, after: Placement, config: ModelConfig, packing: bool
+    parameters: ModelParameters,
+    before: Placement,
+    after: Placement,
+    config: ModelConfig,
+    packer: Packer | None,
 ) -> dict[str, Part]:
-    """The parts whose device, format, group and layout stay. `packing`: the kernels read packed weights."""
-    packed = packed_units(after, config.tie_word_embeddings) if packing else frozenset()
+    """The parts whose device, format, group and layout stay. `packer`: what the kernels pack weights with."""
+    packed = packed_units(after, config, packer)
     kept = {}
     for name, part in named_parts(parameters, config):
         old, new = before.tensors[name], after.tensors[name]

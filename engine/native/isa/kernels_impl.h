@@ -18,6 +18,15 @@ inline Lanes get(const float* from, int count) {
   return load(lanes);
 }
 
+inline float total(const float* x, int size) {  // in one order, whatever the caller's rows
+  Lanes sums = zero();
+  int i = 0;
+  for (; i + 16 <= size; i += 16) sums = add(sums, load(x + i));
+  float result = sum(sums);
+  for (; i < size; ++i) result += x[i];
+  return result;
+}
+
 // M rows of x times P panels. The sums stay in registers: M * P accumulators of sixteen lanes, P weights and one x, which
 // is why the two columns of a pair are loaded one after the other. Arrays of plain registers, not of Lanes: a compiler
 // keeps those in registers throughout.
@@ -49,7 +58,7 @@ struct Sums {
 };
 
 template <int M, int P>
-inline void tile(const float* const* x, const Panels& w, int first, float* const* out, bool accumulate) {
+inline void tile_bf16(const float* const* x, const Panels& w, int first, float* const* out, bool accumulate) {
   constexpr int N = P * REGISTERS;
   Sums<M, P> sums;
   sums.begin(out, first, w.rows, accumulate);
@@ -58,20 +67,20 @@ inline void tile(const float* const* x, const Panels& w, int first, float* const
     for (int n = 0; n < N; ++n) s[m][n] = sums.values[m][n];
   const float* xs[M];
   for (int m = 0; m < M; ++m) xs[m] = x[m];
-  const std::uint16_t* panel = w.data + w.panel_values() * static_cast<std::size_t>(first);
-  const std::size_t stride = w.panel_values();
+  const std::uint8_t* panel = w.data + w.panel_bytes() * static_cast<std::size_t>(first);
+  const std::size_t stride = w.panel_bytes();
   const int cols = w.cols;
   int k = 0;
-  for (; k + 2 <= cols; k += 2, panel += 32) {
+  for (; k + 2 <= cols; k += 2, panel += 64) {
     Register columns[N];
     for (int n = 0; n < N; ++n)
-      columns[n] = register_even(panel + stride * (n / REGISTERS) + 2 * REGISTER * (n % REGISTERS));
+      columns[n] = register_even(panel + stride * (n / REGISTERS) + 4 * REGISTER * (n % REGISTERS));
     for (int m = 0; m < M; ++m) {
       const Register xk = register_splat(xs[m][k]);
       for (int n = 0; n < N; ++n) s[m][n] = register_fma(xk, columns[n], s[m][n]);
     }
     for (int n = 0; n < N; ++n)
-      columns[n] = register_odd(panel + stride * (n / REGISTERS) + 2 * REGISTER * (n % REGISTERS));
+      columns[n] = register_odd(panel + stride * (n / REGISTERS) + 4 * REGISTER * (n % REGISTERS));
     for (int m = 0; m < M; ++m) {
       const Register xk = register_splat(xs[m][k + 1]);
       for (int n = 0; n < N; ++n) s[m][n] = register_fma(xk, columns[n], s[m][n]);
@@ -79,12 +88,103 @@ inline void tile(const float* const* x, const Panels& w, int first, float* const
   }
   if (k < cols)
     for (int n = 0; n < N; ++n) {
-      const Register column = register_even(panel + stride * (n / REGISTERS) + 2 * REGISTER * (n % REGISTERS));
+      const Register column = register_even(panel + stride * (n / REGISTERS) + 4 * REGISTER * (n % REGISTERS));
       for (int m = 0; m < M; ++m) s[m][n] = register_fma(register_splat(xs[m][k]), column, s[m][n]);
     }
   for (int m = 0; m < M; ++m)
     for (int n = 0; n < N; ++n) sums.values[m][n] = s[m][n];
   sums.end(out, first, w.rows);
+}
+
+// Formats with groups: the codes of a group meet x as float32, and their sums meet the scales once a group:
+//     sum_k x (q - zero) scale = scale (sum_k x q - zero sum_k x)
+// The sums over groups wait in memory meanwhile.
+template <int M, int P, Format F>
+inline void tile_groups(const float* const* x, const Panels& w, int first, float* const* out, bool accumulate) {
+  constexpr int N = P * REGISTERS;
+  constexpr std::size_t header = header_bytes(F);
+  Sums<M, P> sums;
+  sums.begin(out, first, w.rows, accumulate);
+  const float* xs[M];
+  for (int m = 0; m < M; ++m) xs[m] = x[m];
+  const std::size_t stride = w.panel_bytes();
+  const std::uint8_t* panel = w.data + stride * static_cast<std::size_t>(first);
+  for (int begin = 0; begin < w.cols; begin += w.group) {
+    const int size = w.cols - begin < w.group ? w.cols - begin : w.group;
+    Register s[M][N];
+    for (int m = 0; m < M; ++m)
+      for (int n = 0; n < N; ++n) s[m][n] = register_zero();
+    const std::uint8_t* codes = panel + header;
+    if constexpr (F == Format::int4) {
+      int k = 0;
+      for (; k + 2 <= size; k += 2, codes += 16) {
+        Register columns[N];
+        for (int n = 0; n < N; ++n)
+          columns[n] = register_low(codes + stride * (n / REGISTERS) + REGISTER * (n % REGISTERS));
+        for (int m = 0; m < M; ++m) {
+          const Register xk = register_splat(xs[m][begin + k]);
+          for (int n = 0; n < N; ++n) s[m][n] = register_fma(xk, columns[n], s[m][n]);
+        }
+        for (int n = 0; n < N; ++n)
+          columns[n] = register_high(codes + stride * (n / REGISTERS) + REGISTER * (n % REGISTERS));
+        for (int m = 0; m < M; ++m) {
+          const Register xk = register_splat(xs[m][begin + k + 1]);
+          for (int n = 0; n < N; ++n) s[m][n] = register_fma(xk, columns[n], s[m][n]);
+        }
+      }
+      if (k < size) {
+        for (int n = 0; n < N; ++n) {
+          const Register column = register_low(codes + stride * (n / REGISTERS) + REGISTER * (n % REGISTERS));
+          for (int m = 0; m < M; ++m) s[m][n] = register_fma(register_splat(xs[m][begin + k]), column, s[m][n]);
+        }
+        codes += 16;
+      }
+    } else {
+      for (int k = 0; k < size; ++k, codes += 16) {
+        Register columns[N];
+        for (int n = 0; n < N; ++n) {
+          const std::uint8_t* at = codes + stride * (n / REGISTERS) + REGISTER * (n % REGISTERS);
+          columns[n] = F == Format::fp8 ? register_e4m3(at) : register_int8(at);
+        }
+        for (int m = 0; m < M; ++m) {
+          const Register xk = register_splat(xs[m][begin + k]);
+          for (int n = 0; n < N; ++n) s[m][n] = register_fma(xk, columns[n], s[m][n]);
+        }
+      }
+    }
+    float totals[M];
+    if constexpr (F == Format::int4)
+      for (int m = 0; m < M; ++m) totals[m] = total(xs[m] + begin, size);
+    for (int n = 0; n < N; ++n) {
+      const std::uint8_t* at = panel + stride * (n / REGISTERS);
+      Register scale, zero;
+      if constexpr (F == Format::fp8) {
+        float one;
+        std::memcpy(&one, at, sizeof one);
+        scale = register_splat(one);
+      } else {
+        scale = register_bf16(at + 2 * REGISTER * (n % REGISTERS));
+      }
+      if constexpr (F == Format::int4) zero = register_fp16(at + 32 + 2 * REGISTER * (n % REGISTERS));
+      for (int m = 0; m < M; ++m) {
+        Register sum = s[m][n];
+        if constexpr (F == Format::int4) sum = register_fma(register_splat(-totals[m]), zero, sum);
+        sums.values[m][n] = register_fma(scale, sum, sums.values[m][n]);
+      }
+    }
+    panel = codes;
+  }
+  sums.end(out, first, w.rows);
+}
+
+template <int M, int P>
+inline void tile(const float* const* x, const Panels& w, int first, float* const* out, bool accumulate) {
+  switch (w.format) {
+    case Format::bf16: return tile_bf16<M, P>(x, w, first, out, accumulate);
+    case Format::fp8: return tile_groups<M, P, Format::fp8>(x, w, first, out, accumulate);
+    case Format::int8: return tile_groups<M, P, Format::int8>(x, w, first, out, accumulate);
+    case Format::int4: return tile_groups<M, P, Format::int4>(x, w, first, out, accumulate);
+  }
 }
 
 template <int M, int P>
@@ -303,6 +403,53 @@ void widen(const std::uint16_t* x, int size, float* out) {
   for (; i < size; ++i) out[i] = value_of(x[i]);
 }
 
+// A panel's values, sixteen rows side by side: for the embedding, and for W_UK in expanded attention.
+template <Format F>
+inline void widen_groups(const Panels& w, const std::uint8_t* panel, float* out) {
+  for (int begin = 0; begin < w.cols; begin += w.group) {
+    const int size = w.cols - begin < w.group ? w.cols - begin : w.group;
+    const std::uint8_t* codes = panel + header_bytes(F);
+    for (int r = 0; r < REGISTERS; ++r) {
+      Register scale, offset = register_zero();
+      if constexpr (F == Format::fp8) {
+        float one;
+        std::memcpy(&one, panel, sizeof one);
+        scale = register_splat(one);
+      } else {
+        scale = register_bf16(panel + 2 * REGISTER * r);
+      }
+      if constexpr (F == Format::int4)  // (q - zero) scale: the difference is exact enough to come first
+        offset = register_fma(register_fp16(panel + 32 + 2 * REGISTER * r), register_splat(-1.0f), offset);
+      for (int k = 0; k < size; ++k) {
+        const std::uint8_t* at = codes + (F == Format::int4 ? k / 2 : k) * 16 + REGISTER * r;
+        Register code;
+        if constexpr (F == Format::fp8) code = register_e4m3(at);
+        if constexpr (F == Format::int8) code = register_int8(at);
+        if constexpr (F == Format::int4) code = k % 2 ? register_high(at) : register_low(at);
+        const Register from_zero = register_fma(code, register_splat(1.0f), offset);
+        register_store(out + 16 * (begin + k) + REGISTER * r, register_fma(from_zero, scale, register_zero()));
+      }
+    }
+    panel = codes + value_bytes(F, size);
+  }
+}
+
+void widen_panel(const Panels& w, int panel, float* out) {
+  const std::uint8_t* from = w.data + w.panel_bytes() * static_cast<std::size_t>(panel);
+  switch (w.format) {
+    case Format::bf16:
+      for (int k = 0; k < w.cols; ++k)
+        for (int r = 0; r < REGISTERS; ++r) {
+          const std::uint8_t* at = from + 64 * (k / 2) + 4 * REGISTER * r;
+          register_store(out + 16 * k + REGISTER * r, k % 2 ? register_odd(at) : register_even(at));
+        }
+      return;
+    case Format::fp8: return widen_groups<Format::fp8>(w, from, out);
+    case Format::int8: return widen_groups<Format::int8>(w, from, out);
+    case Format::int4: return widen_groups<Format::int4>(w, from, out);
+  }
+}
+
 #define DSV_KERNELS(NAME, SUPPORTED)                                                                             \
   {NAME,     SUPPORTED, matmul,  matmul_float,         rms_norm,        swiglu, dot, scores<std::uint16_t>, scores<float>, \
-   softmax,  mix<std::uint16_t>, mix<float>,           widen}
+   softmax,  mix<std::uint16_t>, mix<float>,           widen,           widen_panel}

@@ -35,12 +35,33 @@ inline Register register_splat(float value) { return _mm512_set1_ps(value); }
 inline Register register_load(const float* from) { return _mm512_loadu_ps(from); }
 inline void register_store(float* to, Register x) { _mm512_storeu_ps(to, x); }
 inline Register register_fma(Register a, Register b, Register c) { return _mm512_fmadd_ps(a, b, c); }
-inline Register register_even(const std::uint16_t* pairs) {
+inline Register register_even(const std::uint8_t* pairs) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(pairs), 16));
 }
-inline Register register_odd(const std::uint16_t* pairs) {
+inline Register register_odd(const std::uint8_t* pairs) {
   const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(pairs), high));
+}
+inline __m128i load16(const std::uint8_t* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
+inline __m256i load32(const std::uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
+inline Register register_int8(const std::uint8_t* codes) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load16(codes)));
+}
+inline Register register_low(const std::uint8_t* codes) {
+  return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_cvtepu8_epi32(load16(codes)), _mm512_set1_epi32(15)));
+}
+inline Register register_high(const std::uint8_t* codes) {
+  return _mm512_cvtepi32_ps(_mm512_srli_epi32(_mm512_cvtepu8_epi32(load16(codes)), 4));
+}
+inline Register register_bf16(const std::uint8_t* values) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load32(values)), 16));
+}
+inline Register register_fp16(const std::uint8_t* values) { return _mm512_cvtph_ps(load32(values)); }
+inline Register register_e4m3(const std::uint8_t* codes) {
+  const __m256i wide = _mm256_cvtepu8_epi16(load16(codes));
+  const __m256i size = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x7f)), 7);
+  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x80)), 8);
+  return _mm512_cvtph_ps(_mm256_or_si256(size, sign));
 }
 
 #elif defined(__AVX2__)
@@ -99,12 +120,31 @@ inline Register register_splat(float value) { return _mm256_set1_ps(value); }
 inline Register register_load(const float* from) { return _mm256_loadu_ps(from); }
 inline void register_store(float* to, Register x) { _mm256_storeu_ps(to, x); }
 inline Register register_fma(Register a, Register b, Register c) { return _mm256_fmadd_ps(a, b, c); }
-inline Register register_even(const std::uint16_t* pairs) {
+inline Register register_even(const std::uint8_t* pairs) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(pairs)), 16));
 }
-inline Register register_odd(const std::uint16_t* pairs) {
+inline Register register_odd(const std::uint8_t* pairs) {
   const Register high = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0xffff0000u)));
   return _mm256_and_ps(_mm256_loadu_ps(reinterpret_cast<const float*>(pairs)), high);
+}
+inline __m128i load8(const std::uint8_t* from) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)); }
+inline __m128i load16(const std::uint8_t* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
+inline Register register_int8(const std::uint8_t* codes) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(codes))); }
+inline Register register_low(const std::uint8_t* codes) {
+  return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_cvtepu8_epi32(load8(codes)), _mm256_set1_epi32(15)));
+}
+inline Register register_high(const std::uint8_t* codes) {
+  return _mm256_cvtepi32_ps(_mm256_srli_epi32(_mm256_cvtepu8_epi32(load8(codes)), 4));
+}
+inline Register register_bf16(const std::uint8_t* values) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load16(values)), 16));
+}
+inline Register register_fp16(const std::uint8_t* values) { return _mm256_cvtph_ps(load16(values)); }
+inline Register register_e4m3(const std::uint8_t* codes) {
+  const __m128i wide = _mm_cvtepu8_epi16(load8(codes));
+  const __m128i size = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x7f)), 7);
+  const __m128i sign = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x80)), 8);
+  return _mm256_cvtph_ps(_mm_or_si128(size, sign));
 }
 
 #else  // plain C++, which compilers turn into whatever the target has; also what the others are compared with
@@ -153,10 +193,47 @@ inline Register register_splat(float value) { return splat(value); }
 inline Register register_load(const float* from) { return load(from); }
 inline void register_store(float* to, const Register& x) { store(to, x); }
 inline Register register_fma(const Register& a, const Register& b, const Register& c) { return fma(a, b, c); }
-inline Register register_even(const std::uint16_t* pairs) { return each([=](int i) { return widen1(pairs[2 * i]); }); }
-inline Register register_odd(const std::uint16_t* pairs) { return each([=](int i) { return widen1(pairs[2 * i + 1]); }); }
+template <class T>
+inline T value_at(const std::uint8_t* from, int index) {
+  T value;
+  std::memcpy(&value, from + sizeof(T) * static_cast<std::size_t>(index), sizeof value);
+  return value;
+}
+inline float half_to_float(std::uint16_t half) {  // exact; infinities and NaN do not occur in what is packed
+  const float size = std::bit_cast<float>(static_cast<std::uint32_t>(half & 0x7fff) << 13) * 0x1p112f;
+  return half & 0x8000 ? -size : size;
+}
+inline Register register_even(const std::uint8_t* pairs) {
+  return each([=](int i) { return widen1(value_at<std::uint16_t>(pairs, 2 * i)); });
+}
+inline Register register_odd(const std::uint8_t* pairs) {
+  return each([=](int i) { return widen1(value_at<std::uint16_t>(pairs, 2 * i + 1)); });
+}
+inline Register register_int8(const std::uint8_t* codes) {
+  return each([=](int i) { return static_cast<float>(static_cast<std::int8_t>(codes[i])); });
+}
+inline Register register_low(const std::uint8_t* codes) {
+  return each([=](int i) { return static_cast<float>(codes[i] & 15); });
+}
+inline Register register_high(const std::uint8_t* codes) {
+  return each([=](int i) { return static_cast<float>(codes[i] >> 4); });
+}
+inline Register register_bf16(const std::uint8_t* values) {
+  return each([=](int i) { return widen1(value_at<std::uint16_t>(values, i)); });
+}
+inline Register register_fp16(const std::uint8_t* values) {
+  return each([=](int i) { return half_to_float(value_at<std::uint16_t>(values, i)); });
+}
+inline Register register_e4m3(const std::uint8_t* codes) {
+  return each([=](int i) {
+    return half_to_float(static_cast<std::uint16_t>((codes[i] & 0x7f) << 7 | (codes[i] & 0x80) << 8));
+  });
+}
 
 #endif
+
+// e4m3 as half precision has the same bits at other places and a bias that is 8 larger: register_e4m3 gives value / 256,
+// and what packs fp8 multiplies its scales by 256.
 
 constexpr int REGISTER = sizeof(Register) / sizeof(float);  // lanes of one register
 constexpr int REGISTERS = 16 / REGISTER;                    // registers of sixteen lanes

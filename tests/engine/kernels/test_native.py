@@ -15,6 +15,7 @@ from engine.kernels import native
 from engine.kernels.extension import instruction_sets, native_status
 from engine.kernels.protocol import LayerSizes, LayerWeights, PagedKeys, Routing
 from engine.kernels.reference import ReferenceKernels, dequantized
+from engine.quant import formats
 from engine.quant.matrix import Format, Layout, Matrix, MatrixStack
 from engine.quant.packing import HeadShape, empty_packed
 
@@ -32,25 +33,35 @@ def kernels(request: pytest.FixtureRequest) -> native.NativeKernels:
     return native.NativeKernels(2, request.param)
 
 
-def matrices(rows: int, columns: int, count: int = 1, seed: int = 0) -> tuple[MatrixStack, MatrixStack]:
-    """Random bf16 matrices of unit gain in rows, and the same packed."""
-    data = (randn(count, rows, columns, seed=seed) / math.sqrt(columns)).bfloat16()
+FORMATS = (Format.BF16, Format.FP8, Format.INT8, Format.INT4)
+BLOCK, GROUP = (32, 64), 32  # smaller than the shapes here, so that scales change along rows and columns
+
+
+def matrices(
+    rows: int, columns: int, count: int = 1, seed: int = 0, fmt: Format = Format.BF16
+) -> tuple[MatrixStack, MatrixStack]:
+    """Random matrices of unit gain in rows, and the same packed; what packing does not write is 0xff."""
+    plain = formats.empty_stack(fmt, count, rows, columns, BLOCK, GROUP)
     packer = native.NativePacker()
-    packed = empty_packed(packer, count, rows, columns)
-    packed.data.fill_(torch.nan)
-    for index, source in enumerate(data):
-        packer.pack(source, packed[index].data)
-    return MatrixStack(Format.BF16, data), packed
+    packed = empty_packed(packer, count, formats.empty(fmt, rows, columns, BLOCK, GROUP))
+    packed.data.fill_(255)
+    for index, weight in enumerate(randn(count, rows, columns, seed=seed) / math.sqrt(columns)):
+        formats.convert_into(plain[index], Matrix(Format.FP32, weight))
+        packer.pack(plain[index], packed[index].data)
+    return plain, packed
 
 
-def heads_of(heads: int, nope: int, v: int, rank: int) -> tuple[Matrix, Matrix]:
-    data = (randn(heads * (nope + v), rank, seed=7) / math.sqrt(rank)).bfloat16()
+def heads_of(heads: int, nope: int, v: int, rank: int, fmt: Format = Format.BF16) -> tuple[Matrix, Matrix]:
+    plain = formats.empty(fmt, heads * (nope + v), rank, BLOCK, GROUP)
+    formats.convert_into(
+        plain, Matrix(Format.FP32, randn(heads * (nope + v), rank, seed=7) / math.sqrt(rank))
+    )
     packer, shape = native.NativePacker(), HeadShape(heads, nope, v)
-    packed = empty_packed(packer, 1, *data.shape, shape)[0]
-    packed.data.fill_(torch.nan)
-    packer.pack_heads(data, shape, packed.data)
+    packed = empty_packed(packer, 1, plain, shape)[0]
+    packed.data.fill_(255)
+    packer.pack_heads(plain, shape, packed.data)
     assert packed.layout is Layout.HEADS
-    return Matrix(Format.BF16, data), packed
+    return plain, packed
 
 
 def assert_close(got: torch.Tensor, expected: torch.Tensor, terms: int = 1000) -> None:
@@ -59,18 +70,20 @@ def assert_close(got: torch.Tensor, expected: torch.Tensor, terms: int = 1000) -
     torch.testing.assert_close(got, expected, rtol=0, atol=size * EPS_FP32 * 4 * math.sqrt(terms))
 
 
+@pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("num_rows", [1, 2, 3, 5, 6, 13, 61])
 @pytest.mark.parametrize("shape", [(1, 1), (16, 2), (37, 53), (160, 64), (129, 257)])
 def test_products_equal_the_reference(
-    kernels: native.NativeKernels, shape: tuple[int, int], num_rows: int
+    kernels: native.NativeKernels, shape: tuple[int, int], num_rows: int, fmt: Format
 ) -> None:
-    plain, packed = matrices(*shape)
+    plain, packed = matrices(*shape, fmt=fmt)
     x = randn(num_rows, shape[1], seed=1)
     assert_close(kernels.linear(x, packed[0]), REFERENCE.linear(x, plain[0]), shape[1])
 
 
-def test_a_row_of_a_product_does_not_depend_on_the_others(kernels: native.NativeKernels) -> None:
-    _, packed = matrices(100, 333)
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_a_row_of_a_product_does_not_depend_on_the_others(kernels: native.NativeKernels, fmt: Format) -> None:
+    _, packed = matrices(100, 333, fmt=fmt)
     x = randn(64, 333, seed=1)
     whole = kernels.linear(x, packed[0])
     for count in (1, 2, 3, 4, 7, 11, 50):
@@ -79,7 +92,7 @@ def test_a_row_of_a_product_does_not_depend_on_the_others(kernels: native.Native
 
 def test_padding_holds_zeros_and_is_not_written_to(kernels: native.NativeKernels) -> None:
     plain, packed = matrices(17, 5)
-    panels = packed.data.view(2, 3, 16, 2)
+    panels = packed.data.view(torch.bfloat16).view(2, 3, 16, 2)
     assert torch.equal(panels[0, 0, 3], plain.data[0, 3, :2])
     assert torch.equal(panels[1, 2, 0, :1], plain.data[0, 16, 4:])
     assert not panels[1, :, 1:].any()
@@ -87,10 +100,24 @@ def test_padding_holds_zeros_and_is_not_written_to(kernels: native.NativeKernels
     assert kernels.linear(randn(3, 5), packed[0]).isfinite().all()
 
 
-def test_embedding_takes_rows_of_a_packed_table(kernels: native.NativeKernels) -> None:
-    plain, packed = matrices(50, 33)
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_embedding_takes_rows_of_a_packed_table(kernels: native.NativeKernels, fmt: Format) -> None:
+    """To the rounding of the product of code and scale."""
+    plain, packed = matrices(50, 133, fmt=fmt)
     ids = torch.tensor([0, 49, 16, 15, 49])
-    assert torch.equal(kernels.embed(packed[0], ids), dequantized(plain[0])[ids])
+    torch.testing.assert_close(
+        kernels.embed(packed[0], ids), dequantized(plain[0])[ids], rtol=1e-6, atol=1e-8
+    )
+
+
+def test_every_code_of_e4m3_is_read(kernels: native.NativeKernels) -> None:
+    """Zeros, subnormals and the largest, both signs; NaN codes never come here, the loader refuses them."""
+    codes = torch.tensor([code for code in range(256) if code & 0x7F != 0x7F], dtype=torch.uint8)
+    data = codes.view(torch.float8_e4m3fn)[None].expand(16, -1).contiguous()
+    plain = Matrix(Format.FP8, data, torch.tensor([[0.5, 3.0]]), (16, 128))
+    packed = empty_packed(kernels.packer, 1, plain)[0]
+    kernels.packer.pack(plain, packed.data)
+    assert torch.equal(kernels.embed(packed, torch.tensor([7]))[0], dequantized(plain)[7])
 
 
 def layer(
@@ -103,10 +130,11 @@ def layer(
     routing: Routing | None = None,
     num_experts: int = 0,
     width: int = 37,
+    fmt: Format = Format.BF16,
 ) -> tuple[native.NativeLayer, LayerWeights]:
     """A packed layer, and the same weights in rows."""
     both = {
-        name: matrices(*shape, seed=number)
+        name: matrices(*shape, seed=number, fmt=fmt)
         for number, (name, shape) in enumerate(
             {
                 "q": (heads * (nope + rope), hidden),
@@ -118,9 +146,9 @@ def layer(
             }.items()
         )
     }
-    kv_b = heads_of(heads, nope, v, rank)
+    kv_b = heads_of(heads, nope, v, rank, fmt)
     stacks = [
-        matrices(*shape, num_experts, seed=9) for shape in ((width, hidden), (width, hidden), (hidden, width))
+        matrices(*shape, num_experts, 9, fmt) for shape in ((width, hidden), (width, hidden), (hidden, width))
     ]
     sides = []
     for side in (0, 1):
@@ -158,11 +186,12 @@ def layer(
         [(90, 130), (13, 1), (0, 2)],  # a prompt's chunk beside decode steps
     ],
 )
+@pytest.mark.parametrize("fmt", FORMATS)
 def test_attention_equals_the_reference(
-    kernels: native.NativeKernels, segments: list[tuple[int, int]], dtype: torch.dtype
+    kernels: native.NativeKernels, segments: list[tuple[int, int]], dtype: torch.dtype, fmt: Format
 ) -> None:
-    """Pages scattered, their unwritten slots NaN."""
-    packed, plain = layer()
+    """Pages scattered, their unwritten slots NaN. The rank is cut by the formats' groups; fp8 wants heads of sixteens."""
+    packed, plain = layer(nope=16, v=32, rank=75, fmt=fmt) if fmt is not Format.BF16 else layer()
     sizes, block_size = packed.sizes, 16
     blocks = torch.randperm(60, generator=torch.Generator().manual_seed(3)).tolist()
     pages = torch.full((60, block_size, sizes.rank + sizes.rope), torch.nan, dtype=dtype)
@@ -192,11 +221,18 @@ ROUTINGS = {
 
 
 @pytest.mark.parametrize("num_rows", [1, 4, 5, 70])
-@pytest.mark.parametrize("routing", ROUTINGS.values(), ids=ROUTINGS.keys())
+@pytest.mark.parametrize(
+    ("routing", "fmt"),
+    [
+        *((routing, Format.BF16) for routing in ROUTINGS.values()),
+        *((ROUTINGS["groups"], fmt) for fmt in FORMATS[1:]),
+    ],
+    ids=[*ROUTINGS, *(f"groups, {fmt.value}" for fmt in FORMATS[1:])],
+)
 def test_feed_forward_equals_the_reference(
-    kernels: native.NativeKernels, routing: Routing, num_rows: int
+    kernels: native.NativeKernels, routing: Routing, num_rows: int, fmt: Format
 ) -> None:
-    packed, plain = layer(routing=routing, num_experts=12)
+    packed, plain = layer(routing=routing, num_experts=12, nope=16, v=32, fmt=fmt)
     assert plain.experts is not None
     assert plain.router is not None
     assert plain.correction_bias is not None
@@ -214,7 +250,7 @@ def test_experts_that_no_row_chose_are_not_read(kernels: native.NativeKernels) -
     packed.weights.correction_bias.fill_(-100.0)[torch.tensor([3, 8])] = 100.0
     for stack in packed.weights.experts:
         for expert in set(range(12)) - {3, 8}:
-            stack.data[expert] = torch.nan
+            stack.data[expert] = 255
     for num_rows in (1, 40):
         assert kernels.feed_forward(packed, randn(num_rows, 53), torch.zeros(num_rows, 53)).isfinite().all()
 

@@ -110,7 +110,7 @@ def test_the_switched_engine_answers_as_a_fresh_one_and_back(opened, folder, wan
 def test_a_layer_that_becomes_packed_is_read_anew_and_so_is_one_that_is_unpacked(folder):
     dense = replace(BF16, rules=(Rule("model.layers.1.mlp.experts", precision="fp32"),), name="unpacked")
     with Engine.open(folder, BF16) as engine:
-        packed = engine._running.design.packing
+        packed = engine._running.design.packer is not None
         plan = engine.plan_switch(dense)
         stays = addresses(engine)["model.layers.1.self_attn.o_proj.weight"]
         engine.switch(dense)
