@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from dsv3chat import exit_codes
 from dsv3chat.cli_errors import asked_for, report
+from dsv3chat.cli_eval import evaluation
 from dsv3chat.cli_review import review
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -239,6 +240,7 @@ def config_show(
 
 
 dsv3chat.add_command(review)
+dsv3chat.add_command(evaluation)
 
 
 def run(arguments: Sequence[str]) -> int:

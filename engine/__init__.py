@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from engine.api import Generation as Generation
     from engine.bandwidth import Rates as Rates
     from engine.bandwidth import read_rates as read_rates
+    from engine.convert.conversion import Conversion as Conversion
+    from engine.convert.conversion import ConvertedFormat as ConvertedFormat
+    from engine.convert.conversion import convert_checkpoint as convert_checkpoint
+    from engine.convert.verify import FormatError as FormatError
+    from engine.convert.verify import TensorError as TensorError
+    from engine.convert.verify import Verification as Verification
+    from engine.convert.verify import verify_conversion as verify_conversion
     from engine.errors import CheckpointError as CheckpointError
+    from engine.errors import ConversionError as ConversionError
     from engine.errors import EngineClosedError as EngineClosedError
     from engine.errors import EngineError as EngineError
     from engine.errors import GenerationError as GenerationError
@@ -24,6 +32,11 @@ if TYPE_CHECKING:
     from engine.errors import RequestError as RequestError
     from engine.errors import RequestTooLargeError as RequestTooLargeError
     from engine.errors import UnsupportedModelError as UnsupportedModelError
+    from engine.evaluation.evaluate import evaluate as evaluate
+    from engine.evaluation.values import Estimate as Estimate
+    from engine.evaluation.values import Evaluation as Evaluation
+    from engine.evaluation.values import EvaluationProgress as EvaluationProgress
+    from engine.evaluation.values import Quality as Quality
     from engine.events import Event as Event
     from engine.events import Failed as Failed
     from engine.events import Finished as Finished
@@ -103,8 +116,11 @@ _HOME = {
         "remedies",
     ),
     "api": ("Engine", "Generation"),
+    "convert.conversion": ("Conversion", "ConvertedFormat", "convert_checkpoint"),
+    "convert.verify": ("FormatError", "TensorError", "Verification", "verify_conversion"),
     "errors": (
         "CheckpointError",
+        "ConversionError",
         "EngineClosedError",
         "EngineError",
         "GenerationError",
@@ -119,6 +135,8 @@ _HOME = {
         "RequestTooLargeError",
         "UnsupportedModelError",
     ),
+    "evaluation.evaluate": ("evaluate",),
+    "evaluation.values": ("Estimate", "Evaluation", "EvaluationProgress", "Quality"),
     "events": (
         "Event",
         "Failed",

@@ -26,6 +26,7 @@ class Tokenizer:
 
     num_ids: one past the largest id it knows; a model's padded vocabulary goes further.
     special_ids: ids of the control tokens, which decode to nothing.
+    beginning_ids: the beginning-of-sequence token before a text of its own, where tokenizer_config.json wants one there.
     think_ids: the ids of the tags that open and close thinking, None where the model has none.
     """
 
@@ -44,6 +45,8 @@ class Tokenizer:
         self._token_bytes = TokenBytes(file.decoder, self._backend.id_to_token, self.special_ids)
         self._template = ChatTemplate.find(file.folder, file.config, file.named)
         id_of = {control.content: control.id for control in file.controls}
+        begins = file.config.get("add_bos_token") is True and self.bos_token in id_of
+        self.beginning_ids: tuple[int, ...] = (id_of[self.bos_token],) if begins and self.bos_token else ()
         self.think_ids: tuple[int, int] | None = next(
             ((id_of[start], id_of[end]) for start, end in _THINK_TAGS if start in id_of and end in id_of),
             None,

@@ -79,6 +79,12 @@ def test_the_file_wins_over_the_class_name_and_a_chat_has_one_beginning(thinker)
     assert ids.count(bos) == 1
 
 
+@pytest.mark.parametrize(("wanted", "ids"), [(True, (0,)), (False, ()), (None, ()), ("yes", ())])
+def test_a_text_of_its_own_begins_as_the_config_says(tmp_path, wanted, ids):
+    folder = variant(tmp_path, DEEPSEEK_FOLDER, bos_token="<｜begin▁of▁sentence｜>", add_bos_token=wanted)
+    assert Tokenizer.open(folder).beginning_ids == ids
+
+
 def test_a_post_processor_adds_no_second_beginning(tmp_path):
     data = json.loads((NANO_FOLDER / "tokenizer.json").read_text(encoding="utf-8"))
     data["post_processor"] = {

@@ -1,0 +1,1 @@
+"""What a profile costs in quality: perplexity, KL divergence, greedy agreement, repetition. Knows no interface."""
