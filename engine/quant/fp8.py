@@ -101,7 +101,7 @@ def quantize_into(
 def _quantized(weight: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """One row of blocks: (rows, columns) -> the same in e4m3, and a scale for every `width` columns."""
     columns = weight.shape[1]
-    blocks = F.pad(weight.float(), (0, -columns % width)).unflatten(1, (-1, width))  # (rows, blocks, width)
+    blocks = F.pad(weight.float(), (0, -columns % width)).unflatten(1, (-1, width))  # (rows, blocks, width)  # type: ignore[no-untyped-call]
     low, high = torch.aminmax(blocks, dim=0)
     largest = torch.maximum(high.amax(dim=1), -low.amin(dim=1))
     if not bool(largest.isfinite().all()):
@@ -113,6 +113,6 @@ def _quantized(weight: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Te
 def quantize(weight: torch.Tensor, block: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
     """(e4m3 values, scales) of a float matrix, see `quantize_into`."""
     values = torch.empty(weight.shape, dtype=DTYPE)
-    scale = torch.empty(scale_shape(*weight.shape, block), dtype=torch.float32)
+    scale = torch.empty(scale_shape(*weight.shape, block), dtype=torch.float32)  # type: ignore[call-arg]
     quantize_into(values, scale, weight, block)
     return values, scale

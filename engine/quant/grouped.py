@@ -32,7 +32,7 @@ def spans(columns: int, group: int) -> Iterator[tuple[slice, slice, int]]:
 
 def in_groups(rows: torch.Tensor, columns: slice, size: int) -> torch.Tensor:
     """The columns of one span as (rows, groups, size), a view."""
-    return rows[:, columns].unflatten(1, (-1, size))
+    return rows[:, columns].unflatten(1, (-1, size))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def bfloat16_above(scale: torch.Tensor) -> torch.Tensor:

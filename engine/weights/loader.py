@@ -22,10 +22,10 @@ from engine.model.parameters import (
 )
 from engine.quant import fp8
 from engine.quant.formats import FORMATS, convert_into, empty, empty_stack
-from engine.quant.matrix import Format, Matrix, MatrixStack
+from engine.quant.matrix import Matrix, MatrixStack
 from engine.quant.packing import HeadShape, Packer, empty_packed
 from engine.weights.checkpoint import Checkpoint
-from engine.weights.keeping import Part, bytes_to_read, held_bytes, packed_units
+from engine.weights.keeping import Part, bytes_to_read, head_shape, held_bytes, packed_units
 from engine.weights.names import EMBEDDING, HEAD, NORM, layer_prefix, scale_name
 from engine.weights.placement import Placement
 from engine.weights.safetensors_file import SafetensorsFiles
@@ -73,9 +73,7 @@ class _Loader:
     ) -> None:
         self._packer = packer
         self._kept = kept
-        self._packed_units = (
-            frozenset() if packer is None else packed_units(placement, checkpoint.config.tie_word_embeddings)
-        )
+        self._packed_units = packed_units(placement, checkpoint.config, packer)
         self._packs = False  # whether the tensors in hand are packed
         self._config = checkpoint.config
         self._checkpoint = checkpoint
@@ -127,7 +125,7 @@ class _Loader:
             q_b=self._matrix(f"{prefix}.q_b_proj.weight") if compressed else None,
             kv_a=self._matrix(f"{prefix}.kv_a_proj_with_mqa.weight"),
             kv_a_norm=self._vector(f"{prefix}.kv_a_layernorm.weight"),
-            kv_b=self._matrix(f"{prefix}.kv_b_proj.weight", self._heads),
+            kv_b=self._matrix(f"{prefix}.kv_b_proj.weight", head_shape(self._config)),
             o=self._matrix(f"{prefix}.o_proj.weight"),
         )
 
@@ -186,23 +184,19 @@ class _Loader:
         return stack
 
     def _packed(self, names: list[str], rows: int, columns: int, heads: HeadShape | None) -> MatrixStack:
-        """Matrices of one shape, each converted to rows of bf16 in one buffer and packed from there."""
+        """Matrices of one shape, each converted to rows of its format in one buffer and packed from there."""
         assert self._packer is not None
-        stack = empty_packed(self._packer, len(names), rows, columns, heads)
-        buffer = empty(Format.BF16, rows, columns)
+        placed = self._placement.tensors[names[0]]
+        buffer = empty(placed.format, rows, columns, self._block, placed.group)
+        stack = empty_packed(self._packer, len(names), buffer, heads)
         for index, name in enumerate(names):
             matrix = stack[index]
             self._fill(buffer, name)
             if heads is None:
-                self._packer.pack(buffer.data, matrix.data)
+                self._packer.pack(buffer, matrix.data)
             else:
-                self._packer.pack_heads(buffer.data, heads, matrix.data)
+                self._packer.pack_heads(buffer, heads, matrix.data)
         return stack
-
-    @property
-    def _heads(self) -> HeadShape:
-        config = self._config
-        return HeadShape(config.num_attention_heads, config.qk_nope_head_dim, config.v_head_dim)
 
     @property
     def _block(self) -> tuple[int, int]:

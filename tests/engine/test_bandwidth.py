@@ -46,7 +46,7 @@ def test_a_damaged_file_is_measured_over(measured, text):
 def test_an_entry_of_another_form_is_measured_over(measured):
     read_rates()
     file = cache_dir() / "read-rates.json"
-    file.write_text(json.dumps(dict.fromkeys(json.loads(file.read_text()), {"ram": 1})))
+    file.write_text(json.dumps({key: {"ram": 1} for key in json.loads(file.read_text())}))
     assert read_rates() == RATES
     assert len(measured) == 2
 
