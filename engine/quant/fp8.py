@@ -101,7 +101,7 @@ def quantize_into(
 def _quantized(weight: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """One row of blocks: (rows, columns) -> the same in e4m3, and a scale for every `width` columns."""
     columns = weight.shape[1]
-    blocks = F.pad(weight.float(), (0, -columns % width)).unflatten(1, (-1, width))  # (rows, blocks, width)  # type: ignore[no-untyped-call]
+    blocks = F.pad(weight.float(), (0, -columns % width)).unflatten(1, (-1, width))  # type: ignore[no-untyped-call]
     low, high = torch.aminmax(blocks, dim=0)
     largest = torch.maximum(high.amax(dim=1), -low.amin(dim=1))
     if not bool(largest.isfinite().all()):
