@@ -102,7 +102,7 @@ def compute_need(shape: ModelShape, profile: Profile) -> Need:
     for tensor in tensors:
         for device, nbytes in _resident_parts(shape.config, tensor, tensors):
             devices[device][tensor.category] += nbytes
-    per_layer = shape.config.latent_dim * cache_item_bytes(profile)
+    per_layer = cache_row_bytes(shape.config, profile)
     pages = math.ceil(profile.cache_lens / PAGE_TOKENS) * PAGE_TOKENS
     for tensor in tensors:
         spec = tensor.assignment.spec
@@ -120,12 +120,12 @@ def compute_need(shape: ModelShape, profile: Profile) -> Need:
     )
 
 
-def cache_item_bytes(profile: Profile) -> int:
-    """Bytes of one value of the latent cache."""
+def cache_row_bytes(config: ModelConfig, profile: Profile) -> int:
+    """Bytes of the latent cache for a token and layer; in fp8 with a scale of 16 bit a row."""
     precision = {"float32": "fp32", "bfloat16": "bf16"}[profile.compute]
     if profile.kv_precision != "auto":
         precision = profile.kv_precision
-    return 1 if precision == "fp8" else WIDE_BYTES[precision]
+    return config.latent_dim + 2 if precision == "fp8" else config.latent_dim * WIDE_BYTES[precision]
 
 
 def activation_bytes(config: ModelConfig, profile: Profile) -> int:

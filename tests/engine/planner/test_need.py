@@ -76,10 +76,9 @@ def test_weights_and_cache_are_what_the_engine_then_holds(tmp_path, profile, giv
     with Engine.open(tmp_path, profile) as engine:
         stats = engine.stats()
     assert need.devices["cpu"][CACHE] == stats.kv_bytes
-    packing = 0.01 if profile.precision == "bf16" else 0  # panels of sixteen rows, cut ones filled up
-    assert need.weights_bytes == pytest.approx(
-        stats.weights_bytes["ram"], rel=max(packing, 1e-9) * 100 * packing
-    )
+    held = stats.weights_bytes["ram"]
+    # native kernels fill cut panels of sixteen rows up: at these widths of some dozens up to an eighth, at true ones nothing
+    assert need.weights_bytes <= held <= need.weights_bytes * 1.125
 
 
 def test_a_config_alone_is_planned_as_its_checkpoint(tmp_path):
