@@ -19,7 +19,8 @@ import torch
 
 from engine.kernels.native import NativeKernels, NativeLayer
 from engine.kernels.protocol import LayerSizes, LayerWeights, PagedKeys, Routing
-from engine.quant.matrix import MatrixStack
+from engine.quant import formats
+from engine.quant.matrix import Format, MatrixStack
 from engine.quant.packing import HeadShape, empty_packed
 
 _NANO = (LayerSizes(576, 9, 32, 96, 64, 384, 1e-5, 0.1, 16, Routing(6, 4, 3, True, 6.0)), None, 64, 512, 30)
@@ -48,8 +49,8 @@ def random_layer(kernels: NativeKernels, name: str) -> tuple[NativeLayer, int]:
     packer, count = kernels.packer, sizes.num_experts
 
     def stack(rows: int, columns: int, copies: int = 1, heads: HeadShape | None = None) -> MatrixStack:
-        packed = empty_packed(packer, copies, rows, columns, heads)
-        block = (torch.randn(1 << 20) * 0.02).bfloat16()
+        packed = empty_packed(packer, copies, formats.empty(Format.BF16, rows, columns), heads)
+        block = (torch.randn(1 << 20) * 0.02).bfloat16().view(torch.uint8)
         for index in range(copies):
             flat = packed[index].data
             for start in range(0, len(flat), len(block)):
