@@ -30,8 +30,8 @@ DISK_BLOCK_BYTES = 8 << 20  # one projection of an expert of DeepSeek-V3 at 4.5 
 READS_IN_FLIGHT = 4
 SCRATCH_BYTES = 128 << 20
 DISK_SECONDS = 1.5
-_PRODUCT = 1024  # rows and columns of the matrices behind `float32_flops`
-_VERSION = 1
+_PRODUCT = 2048  # rows and columns of the matrices behind `float32_flops`
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def _write_scratch(path: Path) -> None:
 
 def _float32_flops() -> float:
     factor = np.full((_PRODUCT, _PRODUCT), 0.5, dtype=np.float32)
-    return 2 * _PRODUCT**3 / min(_seconds(lambda: factor @ factor) for _ in range(4))
+    return 2 * _PRODUCT**3 / min(_seconds(lambda: factor @ factor) for _ in range(3))
 
 
 def _seconds(work: Callable[[], object]) -> float:

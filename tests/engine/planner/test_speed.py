@@ -64,7 +64,8 @@ def test_a_long_chunk_reads_the_whole_pool_once(v3):
 def test_arithmetic_bounds_a_prefill_that_reads_little(v3):
     profile = Profile(precision="int4", chunk_size=2048)
     slow = make_plan(v3, profile, machine(ram=512 * GIB, vram=(), flops=100e9)).speed
-    assert slow.prefill[1] == pytest.approx(100e9 / (2 * 36.6e9), rel=0.02)
+    assert slow.prefill[0] == pytest.approx(0.5 * 100e9 / (2 * 36.6e9), rel=0.02)
+    assert slow.prefill[1] == pytest.approx(2 * 100e9 / (2 * 36.6e9), rel=0.02)
     bytes_only = make_plan(v3, profile, machine(ram=512 * GIB, vram=())).speed
     assert any("at most" in text for text in bytes_only.assumptions)
     assert not any("at most" in text for text in slow.assumptions)
