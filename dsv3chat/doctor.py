@@ -18,7 +18,6 @@ from typing import Any
 import click
 
 from dsv3chat import exit_codes
-from dsv3chat.footprint import footprint
 from dsv3chat.launch import Launch, plan_launch
 from dsv3chat.mode import choose_mode, terminals
 from dsv3chat.models import known_models
@@ -27,7 +26,17 @@ from dsv3chat.places import places
 from dsv3chat.plain_output import write_json
 from dsv3chat.sanitize import clean_line
 from dsv3chat.settings import SettingsError, load_settings
-from engine import EngineError, Hardware, available_memory, find_model, native_status, probe
+from engine import (
+    EngineError,
+    Hardware,
+    Profile,
+    available_memory,
+    compute_need,
+    find_model,
+    native_status,
+    probe,
+    read_shape,
+)
 
 PACKAGES = ("dsv3chat", "torch", "textual", "tokenizers", "safetensors", "numpy")
 TORCH_RANGE = ">=2.11"
@@ -140,21 +149,32 @@ def _would_run(model: str | None, profile: str | None, overrides: Sequence[str])
         launch = plan_launch(model, profile, overrides, load_settings())
         found |= _described(launch)
         folder = _folder(launch, found)
-        if folder is not None and (need := footprint(folder, launch.profile)) is not None:
-            memory = available_memory()
-            found |= {
-                "weights_bytes": need.weights_bytes,
-                "cache_bytes": need.cache_bytes,
-                "available_bytes": memory.available_bytes,
-                "fits": need.total_bytes <= memory.available_bytes,
-            }
-            if not found["fits"]:
-                found["problem"] = (
-                    f"needs about {_size(need.total_bytes)} of RAM, {_size(memory.available_bytes)} are free "
-                    f"(limit: {memory.limit_source}); close other programs, lower cache_lens, or take another profile"
-                )
+        if folder is not None:
+            found |= _need(folder, launch.profile)
     except (EngineError, SettingsError) as error:
         found["problem"] = str(error)
+    return found
+
+
+def _need(folder: Path, profile: Profile) -> dict[str, Any]:
+    """Weights and cache against the free memory, as the planner counts them; what the program itself takes is left out."""
+    shape = read_shape(str(folder))
+    if not shape.stored:
+        return {"problem": f"the weights cannot be read: planned from {shape.source}"}
+    need, memory = compute_need(shape, profile), available_memory()
+    cache = sum(kinds.get("KV cache", 0) for kinds in need.devices.values())
+    total = need.weights_bytes + cache
+    found: dict[str, Any] = {
+        "weights_bytes": need.weights_bytes,
+        "cache_bytes": cache,
+        "available_bytes": memory.available_bytes,
+        "fits": total <= memory.available_bytes,
+    }
+    if not found["fits"]:
+        found["problem"] = (
+            f"needs about {_size(total)} of RAM, {_size(memory.available_bytes)} are free (limit: {memory.limit_source}); "
+            "close other programs, lower cache_lens, or take another profile: `dsv3chat plan` says which"
+        )
     return found
 
 

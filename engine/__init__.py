@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from engine.planner import Remedies as Remedies
     from engine.planner import RuleNeed as RuleNeed
     from engine.planner import Speed as Speed
+    from engine.planner import compute_need as compute_need
     from engine.planner import describe_machine as describe_machine
     from engine.planner import make_plan as make_plan
     from engine.planner import read_shape as read_shape
@@ -102,6 +103,7 @@ _HOME = {
         "Remedies",
         "RuleNeed",
         "Speed",
+        "compute_need",
         "describe_machine",
         "make_plan",
         "read_shape",

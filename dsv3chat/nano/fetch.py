@@ -12,6 +12,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from dsv3chat.nano import DOWNLOAD_BYTES
@@ -103,17 +104,20 @@ def _watch(
             pass
         if cancelled():
             raise LoadCancelledError("The download of nano's base was stopped; nothing is left of it.")
-        size = max((_size(file) for folder in folders for file in folder.rglob("*")), default=0)
+        size = max(map(_largest_file, folders), default=0)
         if size > seen:
             seen = size
             on_progress(LoadProgress(FETCHING, min(size, DOWNLOAD_BYTES), DOWNLOAD_BYTES))
 
 
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:  # pip moved it away in the meantime
-        return 0
+def _largest_file(folder: Path) -> int:
+    """Bytes of the largest file below a folder in which pip makes and removes files and folders all the time."""
+    largest = 0
+    for parent, _, names in os.walk(folder):  # which passes over folders that are gone
+        for name in names:
+            with suppress(OSError):
+                largest = max(largest, os.stat(os.path.join(parent, name)).st_size)
+    return largest
 
 
 def _end(pip: subprocess.Popen[bytes]) -> None:

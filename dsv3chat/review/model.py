@@ -69,7 +69,7 @@ def describe_model(model: str, profile: Profile) -> ReviewedModel:
     identity = built_here if model == NAME else _folder_identity(folder)
     tokenizer = _tokenizer(folder)
     positions = config.get("max_position_embeddings")
-    arithmetic = [profile.precision, profile.compute, profile.kv_precision, profile.group_size]
+    arithmetic = [profile.precision, profile.compute, profile.kv_precision, profile.group_size, profile.fit]
     placed = [(rule.match, rule.precision, rule.group_size) for rule in profile.rules]
     digest = hashlib.sha256(json.dumps([identity, arithmetic, placed]).encode()).hexdigest()
     return ReviewedModel(

@@ -2,7 +2,7 @@
 
 from engine.planner.fit import Plan, Remedies, make_plan, remedies
 from engine.planner.machine import Figure, Machine, describe_machine
-from engine.planner.need import KIND_ORDER, Need, RuleNeed
+from engine.planner.need import KIND_ORDER, Need, RuleNeed, compute_need
 from engine.planner.shape import ModelShape, read_shape
 from engine.planner.speed import Speed
 
@@ -16,6 +16,7 @@ __all__ = [
     "Remedies",
     "RuleNeed",
     "Speed",
+    "compute_need",
     "describe_machine",
     "make_plan",
     "read_shape",

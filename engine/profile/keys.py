@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from engine.profile import scalars
 from engine.profile.built import (
@@ -20,10 +20,11 @@ from engine.profile.built import (
     is_built_key,
 )
 from engine.profile.scalars import Read, Scalar
-from engine.profile.values import Profile
+from engine.profile.values import Fit, Profile
 from engine.sampling import SamplingParams
 
 _TOKENS = scalars.integer(1, 2**31 - 1)
+_FITS: tuple[str, ...] = get_args(Fit)
 _precision = scalars.choice(PRECISIONS, lambda built: built.precisions)
 
 
@@ -55,6 +56,7 @@ KEYS: Mapping[str, Key] = {
     "defaults.device": Key("device", scalars.default_device),
     "defaults.precision": Key("precision", _precision),
     "defaults.group_size": Key("group_size", scalars.group_size, nullable=True),
+    "defaults.fit": Key("fit", scalars.choice(_FITS, lambda built: _FITS)),
     "compute": Key("compute", scalars.choice(COMPUTES, lambda built: COMPUTES)),
     "cache_lens": Key("cache_lens", _TOKENS),
     "max_batch_size": Key("max_batch_size", scalars.integer(1, 4096)),

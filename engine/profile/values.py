@@ -10,6 +10,7 @@ from engine.sampling import SamplingParams
 
 Precision: TypeAlias = Literal["native", "fp32", "bf16", "fp8", "int8", "int4", "int3", "int2"]
 Compute: TypeAlias = Literal["float32", "bfloat16"]
+Fit: TypeAlias = Literal["hqq", "rtn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,9 @@ class Profile:
     device: str = "cpu"
     precision: Precision = "native"
     group_size: int | None = None
+    fit: Fit = (
+        "hqq"  # how int4 scales are found at load: half-quadratic, or from the range (round to nearest)
+    )
     rules: tuple[Rule, ...] = ()
     compute: Compute = "float32"
     cache_lens: int = 8192

@@ -61,12 +61,12 @@ def kept_parts(
     config: ModelConfig,
     packer: Packer | None,
 ) -> dict[str, Part]:
-    """The parts whose device, format, group and layout stay. `packer`: what the kernels pack weights with."""
+    """The parts whose device, format, group, fit and layout stay. `packer`: what the kernels pack weights with."""
     packed = packed_units(after, config, packer)
     kept = {}
     for name, part in named_parts(parameters, config):
         old, new = before.tensors[name], after.tensors[name]
-        if (old.device, old.format, old.group) != (new.device, new.format, new.group):
+        if (old.device, old.format, old.group, old.fit) != (new.device, new.format, new.group, new.fit):
             continue
         if not isinstance(part, torch.Tensor):
             layer = layer_of(name)

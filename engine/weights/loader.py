@@ -212,7 +212,8 @@ class _Loader:
             if fp8.has_nan(stored) or not bool(scale.isfinite().all()):
                 raise self._not_numbers(name, "it or its scales hold values that are not numbers")
         try:
-            convert_into(target, Matrix(FORMATS[stored.dtype], stored, scale, self._block))
+            matrix = Matrix(FORMATS[stored.dtype], stored, scale, self._block)
+            convert_into(target, matrix, self._placement.tensors[name].fit or "hqq")
         except ValueError as error:
             raise self._not_numbers(name, str(error)) from error
         self._count(name)

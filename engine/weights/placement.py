@@ -15,7 +15,7 @@ from typing import TypeVar
 from engine.errors import PlacementError
 from engine.hardware import Hardware
 from engine.profile.built import BUILT, NOT_BUILT
-from engine.profile.values import Precision, Profile, Rule
+from engine.profile.values import Fit, Precision, Profile, Rule
 from engine.quant.formats import FORMATS, group_of, nbytes
 from engine.quant.grouped import GROUP_SIZES
 from engine.quant.matrix import Format
@@ -43,6 +43,7 @@ class TensorPlacement:
     format: Format
     nbytes: int
     group: int = 0  # values of a row that share a scale; 0 for a format without groups
+    fit: Fit | None = None  # how the scales of INT4 are found; None where none are
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def place(checkpoint: Checkpoint, profile: Profile, hardware: Hardware | None = 
     counts, sizes = Counter[int](), Counter[int]()
     tensors: dict[str, TensorPlacement] = {}
     for assignment in assigned:
-        placed = _placed(checkpoint, assignment)
+        placed = _placed(checkpoint, assignment, profile.fit)
         tensors[placed.spec.name] = placed
         for i in assignment.covering:
             counts[i] += 1
@@ -121,7 +122,7 @@ def place(checkpoint: Checkpoint, profile: Profile, hardware: Hardware | None = 
     return placement
 
 
-def _placed(checkpoint: Checkpoint, assignment: Assignment) -> TensorPlacement:
+def _placed(checkpoint: Checkpoint, assignment: Assignment, fit: Fit) -> TensorPlacement:
     spec, precision = assignment.spec, assignment.precision
     if not spec.kind.is_matrix:
         return TensorPlacement(spec, assignment.device, Format.FP32, 4 * math.prod(spec.shape))
@@ -130,9 +131,9 @@ def _placed(checkpoint: Checkpoint, assignment: Assignment) -> TensorPlacement:
     rows, columns = spec.shape
     block = checkpoint.config.weight_block_size or (128, 128)  # counts for FP8 only
     group = group_of(chosen, assignment.group_size)
-    return TensorPlacement(
-        spec, assignment.device, chosen, nbytes(chosen, rows, columns, block, group), group
-    )
+    size = nbytes(chosen, rows, columns, block, group)
+    fitted = fit if chosen is Format.INT4 and chosen is not stored else None
+    return TensorPlacement(spec, assignment.device, chosen, size, group, fitted)
 
 
 def _check_built(where: str, text: str, rule: Rule) -> None:

@@ -1,20 +1,14 @@
 """doctor and models: what they say about a checkpoint, a torch and a terminal."""
 
 import json
-import struct
 
 import pytest
 
 from dsv3chat import cli, doctor
-from dsv3chat.footprint import footprint
-from engine import Profile
-
-CONFIG = {
-    "architectures": ["DeepseekV3ForCausalLM"],
-    "num_hidden_layers": 2,
-    "kv_lora_rank": 12,
-    "qk_rope_head_dim": 4,
-}
+from engine import read_profile
+from engine.weights.checkpoint import Checkpoint
+from engine.weights.placement import place
+from tests.engine.checkpoints import random_config, write_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -26,34 +20,24 @@ def folders(tmp_path, monkeypatch):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    entries, position = {"__metadata__": {"format": "pt"}}, 0
-    for name, dtype, shape, size in (
-        ("model.layers.0.w.weight", "F8_E4M3", [128, 10], 1280),
-        ("model.layers.0.w.weight_scale_inv", "F32", [1, 1], 4),
-        ("model.norm.weight", "BF16", [10], 20),
-        ("model.layers.2.w.weight", "F8_E4M3", [1000, 10], 10_000),
-    ):
-        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [position, position + size]}
-        position += size
-    header = json.dumps(entries).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
-    return folder
+    write_checkpoint(tmp_path / "tiny", random_config(fp8_block=(32, 32), mtp=1))
+    return tmp_path / "tiny"
 
 
-@pytest.mark.parametrize(("precision", "weights"), [("native", 1304), ("bf16", 2 * 1290), ("fp32", 4 * 1290)])
-def test_the_footprint_counts_headers_without_the_speculative_layer(checkpoint, precision, weights):
-    found = footprint(checkpoint, Profile(precision=precision, cache_lens=100, compute="bfloat16"))
-    assert (found.weights_bytes, found.cache_bytes) == (weights, 2 * 100 * 16 * 2)
+def test_rules_and_formats_count_and_the_speculative_layer_does_not(checkpoint, tmp_path, capfd):
+    (tmp_path / "mine.yaml").write_text(
+        "defaults: {precision: int8}\noptimization_rules: [{match: model.layers.1.mlp.experts, precision: int4}]\n"
+    )
+    profile = read_profile(tmp_path / "mine.yaml")
+    assert cli.run(["doctor", "--json", "-m", str(checkpoint), "--profile", str(tmp_path / "mine.yaml")]) == 0
+    run = json.loads(capfd.readouterr().out)["would_run"]
+    assert run["weights_bytes"] == place(Checkpoint.open(checkpoint), profile).total_bytes
 
 
-def test_a_broken_checkpoint_has_no_footprint(checkpoint):
+def test_weights_that_cannot_be_read_are_a_problem(checkpoint, capfd):
     (checkpoint / "model.safetensors").write_bytes(b"\xff" * 20)
-    assert footprint(checkpoint, Profile()) is None
-    (checkpoint / "model.safetensors").unlink()
-    assert footprint(checkpoint, Profile()) is None
+    assert cli.run(["doctor", "--json", "--model", str(checkpoint)]) == 2
+    assert "the weights cannot be read" in json.loads(capfd.readouterr().out)["would_run"]["problem"]
 
 
 def test_doctor_says_what_would_run_where_and_that_it_fits(checkpoint, capfd):
@@ -66,7 +50,7 @@ def test_doctor_says_what_would_run_where_and_that_it_fits(checkpoint, capfd):
         "nano-cpu",
     )
     assert run["fits"] is True
-    assert run["weights_bytes"] == 2 * 1290
+    assert run["weights_bytes"] > run["cache_bytes"] / 100 > 0
     assert report["hardware"]["memory"]["limit_source"]
     assert report["terminal"]["mode"] == "plain"
     assert report["terminal"]["mode_reason"]

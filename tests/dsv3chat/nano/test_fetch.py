@@ -217,3 +217,9 @@ def test_a_full_disk_under_pip_is_called_a_full_disk(places):
     error = fetch._refusal("ERROR: Could not install: [Errno 28] No space left on device\n", places[1])
     assert type(error) is ModelError
     assert "the disk is full" in str(error)
+
+
+def test_progress_passes_over_folders_that_are_gone(tmp_path):
+    (tmp_path / "stays").write_bytes(b"12345")
+    assert fetch._largest_file(tmp_path) == 5
+    assert fetch._largest_file(tmp_path / "gone") == 0

@@ -36,7 +36,7 @@ description: |
   two
   lines
 model: nano
-defaults: {device: "cuda:1", precision: int4, group_size: 64}
+defaults: {device: "cuda:1", precision: int4, group_size: 64, fit: rtn}
 compute: bfloat16
 cache_lens: 16_384
 max_batch_size: 2
@@ -80,6 +80,7 @@ def test_every_key_reaches_its_field() -> None:
         device="cuda:1",
         precision="int4",
         group_size=64,
+        fit="rtn",
         rules=(Rule("model.layers.3-60.mlp.experts", "disk", None, 32, "auto", line=22),),
         compute="bfloat16",
         cache_lens=16384,

@@ -120,6 +120,12 @@ def test_a_layer_that_becomes_packed_is_read_anew_and_so_is_one_that_is_unpacked
         assert tokens(engine) == fresh(folder, dense)
 
 
+def test_int4_that_is_to_be_fitted_otherwise_is_read_anew(folder):
+    with Engine.open(folder, replace(PLAIN, precision="int4")) as engine:
+        assert engine.plan_switch(replace(PLAIN, precision="int4")).read_bytes == 0
+        assert engine.plan_switch(replace(PLAIN, precision="int4", fit="rtn")).read_bytes > 0
+
+
 @pytest.mark.parametrize(
     "change", [{"cache_lens": 2048}, {"chunk_size": 16}, {"max_batch_size": 1}, {"compute": "bfloat16"}]
 )

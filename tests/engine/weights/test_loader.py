@@ -8,7 +8,7 @@ import torch
 
 from engine.errors import CheckpointError, LoadCancelledError
 from engine.profile.values import Profile, Rule
-from engine.quant.formats import DTYPES, dequantize
+from engine.quant.formats import DTYPES, dequantize, quantize
 from engine.quant.matrix import Format, Matrix, MatrixStack
 from engine.weights.checkpoint import Checkpoint
 from engine.weights.loader import load
@@ -55,6 +55,17 @@ def by_name(parameters, tied):
 def load_from(folder, **profile):
     checkpoint = Checkpoint.open(folder)
     return load(checkpoint, place(checkpoint, Profile(**profile)))
+
+
+def test_int4_is_fitted_as_the_profile_says(tmp_path):
+    values = write_checkpoint(tmp_path, random_config(), seed=2)
+    stored = values["model.layers.1.self_attn.o_proj.weight"]
+    for fit in ("hqq", "rtn"):
+        loaded = load_from(tmp_path, precision="int4", fit=fit).parameters.layers[1].attention.o
+        expected = quantize(stored, Format.INT4, fit=fit)
+        assert torch.equal(loaded.data, expected.data)
+        assert torch.equal(loaded.scale, expected.scale)
+    assert not torch.equal(expected.data, quantize(stored, Format.INT4, fit="hqq").data)
 
 
 OPTIONS = [

@@ -87,6 +87,14 @@ def test_group_sizes_are_a_key_like_the_others(checkpoint):
     assert [found[name].group for name in (EXPERT, later, dense)] == [32, 128, 128]
 
 
+def test_int4_is_fitted_as_the_profile_says_and_other_formats_are_not(checkpoint):
+    rules = (Rule("model.layers.1.mlp", precision="int4"), Rule("model.layers.2", precision="int8"))
+    later = "model.layers.2.mlp.experts.0.gate_proj.weight"
+    for fit in ("hqq", "rtn"):
+        found = place(checkpoint, Profile(rules=rules, fit=fit)).tensors
+        assert [found[name].fit for name in (EXPERT, ATTENTION, later)] == [fit, None, None]
+
+
 def test_the_experts_of_a_layer_have_one_group_size(checkpoint):
     rules = (Rule("model.layers.1.mlp.experts.5", group_size=32), Rule("model.layers", precision="int4"))
     with pytest.raises(PlacementError, match=r"int4 in groups of 64 and .*experts\.5.* int4 in groups of 32"):
