@@ -94,7 +94,7 @@ class LineReview:
             as_json = self._request.stdout is not None and self._request.stdout.name == "json"
             self._stdout.text(plan_json(setup, plan) if as_json else plan_text(setup, plan))
             return exit_codes.OK
-        if not plan.files:
+        if not plan.files and not setup.scope.failed:
             why = f"skipped {grouped(plan.skipped)}" if plan.skipped else "there are no changes"
             self._narrator.say(f"nothing to review in {setup.scope.description}: {why}")
         if plan.pending and setup.launch.model == NAME and not (models_dir() / NAME).exists():

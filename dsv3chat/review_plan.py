@@ -19,6 +19,9 @@ def plan_text(setup: Setup, plan: Plan) -> str:
         tokens[task.chunk.path].append(task.tokens)
     for path, of_file in tokens.items():
         lines.append(f"{shown_path(path)}: {counted(len(of_file), 'chunk')}, {sum(of_file):,} tokens")
+    lines += [
+        f"{shown_path(failed.path)}: not reviewed: {one_line(failed.reason)}" for failed in setup.scope.failed
+    ]
     lines += [f"{shown_path(skipped.path)}: skipped: {one_line(skipped.reason)}" for skipped in plan.skipped]
     if plan.over_budget:
         tokens_over = sum(task.tokens for task in plan.over_budget)
@@ -55,6 +58,7 @@ def plan_json(setup: Setup, plan: Plan) -> str:
         "protocol": setup.protocol.name,
         "files": list(files.values()),
         "skipped": [{"path": skipped.path, "reason": skipped.reason} for skipped in plan.skipped],
+        "failed": [{"path": failed.path, "reason": failed.reason} for failed in setup.scope.failed],
         "chunks": plan.num_chunks,
         "cached_chunks": len(plan.cached),
         "over_budget_chunks": len(plan.over_budget),

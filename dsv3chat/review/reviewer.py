@@ -132,12 +132,15 @@ class Review:
             self._cache.begin(self._review_key)
         yield ReviewStarted(
             self.scope.description,
-            len(plan.files),
+            len(plan.files) + len(self.scope.failed),
             plan.num_chunks,
             plan.prompt_tokens,
             plan.skipped,
             self.seconds_left(),
         )
+        for failed in self.scope.failed:
+            yield FileStarted(failed.path, 0)
+            yield FileDone(failed.path, "failed", 0, failed.reason)
         begun: set[str] = set()
         for file in plan.files:
             if tally.is_done(file.path):  # without a chunk: empty, or beyond the budget
@@ -246,7 +249,7 @@ class Review:
             findings=(),
             reviewed=(),
             skipped=self.plan.skipped,
-            failed=(),
+            failed=self.scope.failed,
             num_chunks=self.plan.num_chunks,
             cached_chunks=len(self.plan.cached),
             prompt_tokens=asker.prompt_tokens,

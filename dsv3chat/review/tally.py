@@ -168,11 +168,11 @@ class Tally:
             base,
             findings=tuple(kept),
             reviewed=tuple(path for path in self._files if not self.reason(path)),
-            failed=tuple(failed),
+            failed=tuple(sorted((*base.failed, *failed), key=lambda failure: failure.path)),
             dropped=dict(sorted((+dropped).items())),
             unused_suppressions=tuple(self._unused()),
             raw_answers=tuple(sorted(self._raw)),
-            complete=not failed,
+            complete=not failed and not base.failed,
             interrupted=stopped and bool(failed),
             notes=notes,
         )

@@ -65,6 +65,7 @@ class Scope:
     files: tuple[SourceFile, ...]  # by path
     skipped: tuple[Skipped, ...]  # by path
     is_diff: bool = False
+    failed: tuple[Skipped, ...] = ()  # by path; to be reviewed, but the diff that says how is damaged
 
 
 @dataclass(frozen=True, slots=True)

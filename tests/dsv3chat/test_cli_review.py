@@ -307,6 +307,21 @@ def test_a_diff_on_standard_input_is_reviewed(review, repository, monkeypatch):
     assert [finding["path"] for finding in report["findings"]] == ["bad.py"]
 
 
+def test_a_diff_that_was_cut_on_its_way_is_an_incomplete_review(review, repository, monkeypatch):
+    (repository / "bad.py").write_text("x = 1\n" + MARKED)
+    (repository / "good.py").write_text("x = 1\n" + "y = 2\n" * 9)
+    diff = subprocess.run(["git", "diff"], capture_output=True, check=True).stdout
+    (repository / "diff").write_bytes(diff[:-20])
+    with open(repository / "diff") as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        code, out, err, _ = review("--stdin-diff", "-f", "json")
+    report = json.loads(out)
+    assert code == 3
+    assert (report["complete"], report["reviewed"]) == (False, ["bad.py"])
+    assert [failed["path"] for failed in report["failed"]] == ["good.py"]
+    assert "good.py: not reviewed: its diff is damaged" in err
+
+
 def test_an_unknown_revision_is_an_error(review, repository):
     code, out, err, _ = review("--diff", "nowhere...HEAD")
     assert (code, out) == (2, "")

@@ -34,6 +34,7 @@ class Collection:
         self.rules = rules
         self.files: dict[str, SourceFile] = {}
         self.skipped: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
         self._own = IgnoreFiles(root, OWN_IGNORE)
         self._excluded = Excluded(rules.exclude)
 
@@ -56,6 +57,8 @@ class Collection:
             file = read()
         except _LeftOutError as left_out:
             self.skipped.setdefault(left_out.path, str(left_out))
+        except _DamagedError as damaged:
+            self.failed[path] = str(damaged)
         except SkippedError as skipped:
             self.skip(path, str(skipped))
         else:
@@ -79,6 +82,7 @@ class Collection:
             tuple(self.files[path] for path in sorted(self.files)),
             tuple(Skipped(path, self.skipped[path]) for path in sorted(self.skipped)),
             is_diff,
+            tuple(Skipped(path, self.failed[path]) for path in sorted(self.failed)),
         )
 
     def _check(self, path: str) -> None:
@@ -98,6 +102,10 @@ class _LeftOutError(Exception):
         self.path = path
 
 
+class _DamagedError(Exception):
+    """There is something to review, and it cannot be made out."""
+
+
 def read_listed(found: Collection, name: str) -> SourceFile:
     """A file on the disk, whole. Raises SkippedError."""
     data = read_bytes(found.root / name, found.rules.max_file_bytes)
@@ -108,6 +116,8 @@ def take_changed(found: Collection, file: FileDiff, path: str, read: Callable[[]
     """Take a changed file in, or list it; `read` gives its new side's bytes, None where only the hunks are known."""
 
     def source() -> SourceFile:
+        if file.is_damaged:
+            raise _DamagedError(file.reason)
         if file.reason:
             raise SkippedError(file.reason)
         return changed_file(file, path, read(), generated_too=path in found.named)

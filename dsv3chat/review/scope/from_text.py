@@ -22,7 +22,7 @@ def of_text(paths: Sequence[Path], diff: DiffRequest, cwd: Path, rules: Rules) -
     if not diff.text.strip():
         raise NothingToReviewError("nothing to review: standard input holds no diff")
     files = parse(diff.text)
-    if not any(not file.reason.startswith("its diff is damaged") for file in files):
+    if all(file.is_damaged for file in files):
         reason = f"{shown(files[0].path)}: {files[0].reason}" if files else "no changed file was found in it"
         raise DiffNotUnderstoodError(
             f"the text on standard input is not understood as a diff: {reason}; "

@@ -14,9 +14,15 @@ from dsv3chat.review.scope.names import DEV_NULL, candidates, halves, readable, 
 
 _HUNK = re.compile(rb"@@ -(\d{1,15})(?:,(\d{1,15}))? \+(\d{1,15})(?:,(\d{1,15}))? @@")
 _COLOUR = re.compile(rb"\x1b\[[0-9;:]*[mK]")
+_COLOURED = re.compile(rb"^(?:\x1b\[[0-9;:]*[mK])+(?:diff --|--- |@@ )", re.MULTILINE)
 _INDEX = re.compile(rb"index [0-9a-f]+\.\.([0-9a-f]+)(?: (\d+))?$")
 _BINARY = re.compile(rb"Binary files (.{1,5000}) and (.{1,5000}) differ$")
 _SUBMODULE, _SYMLINK = b"160000", b"120000"
+_EMPTY_BLOBS = (  # under SHA-1, under SHA-256
+    b"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391",
+    b"473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813",
+)
+_DAMAGED = "its diff is damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,11 @@ class FileDiff:
     @property
     def path(self) -> str:
         return self.paths[0]
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether there was something to review that cannot be made out."""
+        return self.reason.startswith(_DAMAGED)
 
 
 @dataclass(slots=True)
@@ -78,6 +89,8 @@ class _Section:
             return "a symbolic link"
         if self.binary:
             return "binary, or marked so for git"
+        if not self.hunks and self.blob and not any(blob.startswith(self.blob) for blob in _EMPTY_BLOBS):
+            return f"{_DAMAGED}: it ends before the first hunk"
         if not self.hunks:
             return (
                 "renamed without a change"
@@ -91,10 +104,9 @@ class _Section:
 
 def parse(data: bytes) -> list[FileDiff]:
     """The changed files in the order of the diff; text around them is passed over. [] where there is none."""
-    files = list(_Parser(data).files())
-    if not files and b"\x1b[" in data:
-        files = list(_Parser(_COLOUR.sub(b"", data)).files())
-    return files
+    if _COLOURED.search(data):  # not only where nothing is found: git leaves "Binary files ... differ" plain
+        data = _COLOUR.sub(b"", data)
+    return list(_Parser(data).files())
 
 
 class _Parser:
@@ -164,7 +176,7 @@ class _Parser:
             section.wrong = (
                 "a merge diff (@@@), which has two old sides"
                 if header.startswith(b"@@@")
-                else f"its diff is damaged: line {self._next} is no hunk header"
+                else f"{_DAMAGED}: line {self._next} is no hunk header"
             )
             return
         first = self._next
@@ -192,7 +204,7 @@ class _Parser:
                 break
             self._next += 1
         if old_left or new_left or (lines and start == 0):
-            section.wrong = f"its diff is damaged: the hunk in line {first} is not what its header says"
+            section.wrong = f"{_DAMAGED}: the hunk in line {first} is not what its header says"
             return
         section.hunks.append(PatchHunk(start, tuple(lines), frozenset(changed), tuple(removed)))
 

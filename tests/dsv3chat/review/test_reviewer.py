@@ -1,6 +1,7 @@
 """The whole pipeline with a scripted model: events, order, failure, stop, cache, resume, budget, baseline."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -445,6 +446,18 @@ def test_beyond_the_budget_files_are_listed_and_the_report_is_not_complete():
     assert not report.complete
     assert not report.interrupted
     assert FileDone("b.py", "failed", 0, "budget") in events
+
+
+def test_what_a_damaged_diff_hides_has_failed_though_all_else_was_reviewed():
+    damaged = Skipped("0.py", "its diff is damaged")
+    started = review(ScriptedBackend(), scope=replace(scope(*files("a")), failed=(damaged,)))
+    events = list(started.events())
+    report = started.report
+    assert (report.reviewed, report.failed) == (("a.py",), (damaged,))
+    assert not report.complete
+    assert not report.interrupted
+    assert events[0].num_files == 2
+    assert FileDone("0.py", "failed", 0, "its diff is damaged") in events
 
 
 def test_a_file_that_fits_the_budget_in_part_says_from_which_line_it_is_not_reviewed():

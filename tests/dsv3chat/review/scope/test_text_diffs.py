@@ -31,6 +31,10 @@ def skipped(scope):
     return {s.path: s.reason for s in scope.skipped}
 
 
+def failed(scope):
+    return {f.path: f.reason for f in scope.failed}
+
+
 @pytest.fixture
 def changed_repo(repo):
     for name in NAMES:
@@ -242,6 +246,8 @@ def test_nothing_on_standard_input_has_its_own_words(tmp_path, text):
         "\x1b[31mred\x1b[m\n",
         "diff --git a/x.py b/x.py\n--- a/x.py\n+++ b/x.py\n@@ -1,9 +1,9 @@\n-a\n+b\n",
         "diff --git a/x.py b/x.py\n--- a/x.py\n+++ b/x.py\n@@ nonsense @@\n-a\n+b\n",
+        "diff --git a/x.py b/x.py\nindex 1111111..2222222 100644\n--- a/x.py\n+++ b/x.py\n",
+        "diff --git a/x.py b/x.py\nnew file mode 100644\nindex 0000000..2222222\n",
         "\0\1\2",
     ],
 )
@@ -257,7 +263,61 @@ def test_a_damaged_file_is_listed_and_does_not_hide_the_others(tmp_path):
     )
     scope = scope_of(text, tmp_path)
     assert [file.path for file in scope.files] == ["good.py"]
-    assert "damaged" in skipped(scope)["bad.py"]
+    assert skipped(scope) == {}
+    assert "damaged" in failed(scope)["bad.py"]
+
+
+def test_a_diff_that_is_cut_anywhere_after_its_first_file_is_never_complete(repo):
+    for name in ("a.py", "b.py"):
+        repo.write(name, BODY)
+    repo.commit()
+    for name in ("a.py", "b.py"):
+        repo.write(name, CHANGED)
+    diff = repo.git_bytes("diff")
+    second = diff.index(b"diff --git a/b.py")
+    ends = [end for end, byte in enumerate(diff) if byte == ord("\n") and end > second]
+    after_the_index, whole = diff.index(b"\n", diff.index(b"index ", second)), ends[-1]
+    for end in (end for end in ends if after_the_index <= end < whole):
+        scope = scope_of(diff[: end + 1], repo.root)
+        assert [file.path for file in scope.files] == ["a.py"], diff[:end]
+        assert list(failed(scope)) == ["b.py"], diff[:end]
+    assert [file.path for file in scope_of(diff, repo.root).files] == ["a.py", "b.py"]
+
+
+def test_a_damaged_file_that_is_left_out_on_request_has_not_failed(tmp_path):
+    text = (
+        "diff --git a/bad.py b/bad.py\n--- a/bad.py\n+++ b/bad.py\n@@ -1,3 +1,9 @@\n-a\n+b\n"
+        "diff --git a/good.py b/good.py\n--- a/good.py\n+++ b/good.py\n@@ -1 +1 @@\n-a\n+b\n"
+    )
+    assert failed(scope_of(text, tmp_path, exclude=["bad.py"])) == {}
+
+
+def test_a_file_that_became_empty_is_not_damaged(repo):
+    repo.write("a.py", "x = 1\n")
+    repo.commit()
+    repo.write("a.py", "")
+    repo.write("new.py", "")
+    repo.git("add", "-A")
+    scope = scope_of(repo.git_bytes("diff", "--cached"), repo.root)
+    assert failed(scope) == {}
+    assert sorted(skipped(scope)) == ["a.py", "new.py"]
+
+
+@pytest.mark.parametrize("name", ["a.bin", "z.bin"])
+def test_colours_hide_no_file_where_git_leaves_the_line_of_a_binary_file_plain(repo, name):
+    repo.write("m.py", BODY)
+    repo.write(name, b"\0")
+    repo.commit()
+    repo.write("m.py", CHANGED)
+    repo.write(name, b"\0\1")
+    scope = scope_of(repo.git_bytes("diff", "--color=always"), repo.root)
+    assert [file.path for file in scope.files] == ["m.py"]
+    assert skipped(scope) == {name: "binary, or marked so for git"}
+
+
+def test_escape_sequences_in_the_code_of_a_plain_diff_stay(tmp_path):
+    text = "--- a/x.py\n+++ b/x.py\n@@ -1 +1,2 @@\n-a\n+b = '\x1b[1m'\n+c\n"
+    assert scope_of(text, tmp_path).files[0].lines[0] == "b = '\x1b[1m'"
 
 
 @pytest.mark.parametrize("name", ["../outside.py", "/etc/hostname", "sub/../../outside.py", "link/x.py"])
