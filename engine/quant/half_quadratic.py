@@ -10,8 +10,11 @@ which cares less for single large errors than squares do. With e for the errors,
 
 for the proximal step of the norm (large errors are taken out of the fit, small ones stay), each turn rounds with the present
 line and then puts the least-squares line through the points (q_i, t_i). Errors are measured in steps, p = 1/2, and beta
-grows from turn to turn. The first line is 5 % steeper than one through both ends would be, since cutting a group's extremes
-a little makes all other steps finer.
+grows from turn to turn. The first line is 5 % flatter than the one through both ends, since cutting a group's extremes a little
+makes all other steps finer.
+
+On nano's matrices at groups of 64 the root mean square error falls by 8 % against round to nearest, and perplexity with every
+layer in int4 from 42.5 to 39.0 on prose and from 47.9 to 39.7 on code (31.5 and 29.8 as stored).
 """
 
 from __future__ import annotations

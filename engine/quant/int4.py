@@ -36,7 +36,8 @@ def quantize_into(
 ) -> None:
     """Rows (rows, columns) of float32 into rows of `data`, `scale` and `zero`.
 
-    Raises ValueError for weights that are not finite.
+    Raises ValueError for weights that are not finite. One Zen 3 core, from bf16 and widening included: "rtn" 0.29 GB/s, "hqq"
+    0.06 GB/s, which is 30e6 weights a second: the 671e9 of DeepSeek-V3 take 6.2 hours of one core, 25 minutes of fifteen.
     """
     check_weights(weight)
     num_rows, num_columns = weight.shape
