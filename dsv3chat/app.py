@@ -183,6 +183,7 @@ class ChatApp(App[None]):
                     f"/{command.name}", command.help, partial(chat.run_command, f"/{command.name}")
                 )
         yield SystemCommand("Review", "review changes, a file or a folder (F3)", chat.action_review)
+        yield SystemCommand("Profiles", "change the quantization profile (F4)", chat.action_profiles)
         yield SystemCommand("Thinking", "show or hide what the model thought (F2)", chat.action_thinking)
         yield SystemCommand("Gauges", "full, strip, off (F5)", chat.action_gauges)
         yield SystemCommand("Search history", "find what you asked before (^r)", chat.search_history)

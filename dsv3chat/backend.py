@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from engine import Event, LoadProgress, Message, ModelInfo, SamplingParams, StepStats
+from engine import (
+    Event,
+    LoadProgress,
+    Message,
+    ModelInfo,
+    Profile,
+    SamplingParams,
+    StepStats,
+    SwitchPlan,
+)
 
 
 class Stream(Protocol):
@@ -22,7 +31,8 @@ class Stream(Protocol):
 
 
 class ChatBackend(Protocol):
-    """A model that answers. `load` blocks (call it on a worker thread); everything else returns at once."""
+    """A model that answers. `load`, `plan_switch` and `switch` block (call them on a worker thread); everything else
+    returns at once."""
 
     def load(self, on_progress: Callable[[LoadProgress], None]) -> ModelInfo:
         """Raises EngineError with a message fit for a person; LoadCancelledError after cancel_load()."""
@@ -33,6 +43,22 @@ class ChatBackend(Protocol):
     @property
     def info(self) -> ModelInfo | None:
         """None before `load` returned."""
+
+    @property
+    def profile(self) -> Profile:
+        """What runs, or would after `load`."""
+
+    def plan_switch(self, profile: Profile) -> SwitchPlan:
+        """What `switch` would keep, read and free. Raises PlacementError with the reason when it would be refused."""
+
+    def switch(
+        self,
+        profile: Profile,
+        on_progress: Callable[[LoadProgress], None],
+        cancelled: Callable[[], bool],
+    ) -> ModelInfo:
+        """Run the same model under another profile; answers that still run fail. After any error but EngineClosedError
+        the former profile answers; LoadCancelledError once `cancelled` is True."""
 
     def start(self, messages: Sequence[Message], params: SamplingParams) -> Stream:
         """Begin an answer. Raises RequestError when it can never run (too large, a bad message)."""

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from dsv3chat import exit_codes
-from dsv3chat.cli_profiles import rule_text, shown_value
 from dsv3chat.launch import Launch, plan_launch
 from dsv3chat.plain_output import write_json
+from dsv3chat.profile_difference import rule_text, shown_value
 from dsv3chat.sanitize import clean_line
 from dsv3chat.settings import KEYS as SETTINGS
 from dsv3chat.settings import Settings, load_settings, settings_path

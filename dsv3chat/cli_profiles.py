@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -11,19 +10,17 @@ import click
 
 from dsv3chat import exit_codes
 from dsv3chat.plain_output import write_json
+from dsv3chat.profile_difference import changed_keys, rule_lines, rule_text, shown_value
 from dsv3chat.sanitize import clean, clean_line
 from engine import (
     EVERYTHING,
     Profile,
-    Rule,
     find_profile,
     list_profiles,
     missing_parts,
     profile_values,
     read_profile,
 )
-
-_ABOUT = ("name", "description")  # differ between any two profiles
 
 
 def run_list(as_json: bool) -> int:
@@ -70,7 +67,7 @@ def run_validate(file: str) -> int:
 def run_diff(first: str, second: str, as_json: bool) -> int:
     """Keys and rules that differ; 0 also when none does. Returns the exit code."""
     a, b = (read_profile(find_profile(name), EVERYTHING) for name in (first, second))
-    keys = dict(_differences(a, b))
+    keys = changed_keys(a, b)
     rules = [list(map(rule_text, profile.rules)) for profile in (a, b)]
     if as_json:
         document = {"keys": {key: list(values) for key, values in keys.items()}, "rules": rules}
@@ -79,40 +76,11 @@ def run_diff(first: str, second: str, as_json: bool) -> int:
     for key, (left, right) in keys.items():
         click.echo(f"  {key}: {shown_value(left)} -> {shown_value(right)}")
     if rules[0] != rules[1]:
-        for line in _rule_lines(*rules):
+        for line in rule_lines(a, b):
             click.echo(clean_line(line[:2]).ljust(2) + clean_line(line[2:]))
     elif not keys:
         click.echo(f"{a.name} and {b.name} say the same")
     return exit_codes.OK
-
-
-def rule_text(rule: Rule) -> str:
-    """One rule on one line, without where it stands."""
-    parts = {key: getattr(rule, key) for key in ("device", "precision", "group_size", "gpu_resident")}
-    return f"{rule.match}: " + ", ".join(
-        f"{key} {value}" for key, value in parts.items() if value is not None
-    )
-
-
-def shown_value(value: Any) -> str:
-    """A value of a profile for a person."""
-    return "not said" if value is None else clean_line(str(value))
-
-
-def _differences(a: Profile, b: Profile) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    others = profile_values(b)
-    for key, value in profile_values(a).items():
-        if key not in _ABOUT and value != others[key]:
-            yield key, (value, others[key])
-
-
-def _rule_lines(first: list[str], second: list[str]) -> Iterator[str]:
-    """The rules of both in order, as a diff: `- ` and `+ ` for what only one has."""
-    import difflib
-
-    for line in difflib.ndiff(first, second):
-        if not line.startswith("?"):
-            yield line
 
 
 def _missing_words(missing: tuple[str, ...]) -> str:

@@ -27,6 +27,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("copy", "", "copy the last answer"),
     Command("regenerate", "", "answer the last question again; both answers are kept"),
     Command("review", "[PATH...|--diff REV]", "review code; without PATH, pick what"),
+    Command("profile", "[NAME]", "switch to another quantization profile; without NAME, pick one"),
     Command("theme", "[NAME]", "change the colours"),
     Command("quit", "", "leave"),
 )

@@ -17,6 +17,7 @@ from engine import (
     Profile,
     SamplingParams,
     StepStats,
+    SwitchPlan,
 )
 
 if TYPE_CHECKING:
@@ -81,6 +82,22 @@ class EngineBackend:
 
     def _info(self, engine: Engine) -> ModelInfo:
         return replace(engine.info, notes=(*self._notes, *engine.info.notes)) if self._notes else engine.info
+
+    def plan_switch(self, profile: Profile) -> SwitchPlan:
+        """What `switch` would keep, read and free. PlacementError when it would be refused."""
+        return self._loaded().plan_switch(profile)
+
+    def switch(
+        self,
+        profile: Profile,
+        on_progress: Callable[[LoadProgress], None],
+        cancelled: Callable[[], bool],
+    ) -> ModelInfo:
+        """Another profile for the loaded model, see `Engine.switch`; `close` stops it too."""
+        engine = self._loaded()
+        engine.switch(profile, on_progress, lambda: self._closed or cancelled())
+        self.profile = profile
+        return self._info(engine)
 
     def start(self, messages: Sequence[Message], params: SamplingParams) -> Stream:
         """Begin an answer. RequestError when it can never run, EngineClosedError before `load` and after `close`."""

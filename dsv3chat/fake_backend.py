@@ -7,9 +7,11 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine import (
+    EngineClosedError,
+    EngineError,
     Event,
     Failed,
     Finished,
@@ -18,10 +20,12 @@ from engine import (
     Message,
     ModelInfo,
     PrefillProgress,
+    Profile,
     Queued,
     RequestTooLargeError,
     SamplingParams,
     StepStats,
+    SwitchPlan,
     TextDelta,
     Usage,
 )
@@ -29,6 +33,7 @@ from engine import (
 _TOKEN = re.compile(r"\s*\S{1,6}|\s+")
 _PAGE_TOKENS = 16
 _CHUNK_TOKENS = 256
+FAKE_PROFILE = Profile(name="fake")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +156,17 @@ class FakeBackend:
         context_tokens: int = 32_768,
         load_s: float = 0.0,
         load_error: Exception | None = None,
+        profile: Profile = FAKE_PROFILE,
+        switch_s: float = 0.0,
+        switch_error: EngineError | None = None,
     ) -> None:
         self._replies = replies
         self._num_started = 0
         self._load_s = load_s
         self._load_error = load_error
+        self.profile = profile
+        self._switch_s = switch_s
+        self._switch_error = switch_error
         self._load_cancelled = threading.Event()
         self._info: ModelInfo | None = None
         self._context_tokens = context_tokens
@@ -182,7 +193,7 @@ class FakeBackend:
             num_parameters=0,
             num_layers=0,
             context_tokens=self._context_tokens,
-            profile_name="fake",
+            profile_name=self.profile.name,
             max_new_tokens=1024,
         )
         return self._info
@@ -194,6 +205,30 @@ class FakeBackend:
     @property
     def info(self) -> ModelInfo | None:
         """None before `load` returned."""
+        return self._info
+
+    def plan_switch(self, profile: Profile) -> SwitchPlan:
+        """Made-up bytes: half of the weights stay."""
+        return SwitchPlan(5 << 20, 5 << 20, 5 << 20, 1 << 20, free_first=False, keeps_cache=False)
+
+    def switch(
+        self,
+        profile: Profile,
+        on_progress: Callable[[LoadProgress], None],
+        cancelled: Callable[[], bool],
+    ) -> ModelInfo:
+        """Ten steps of made-up bytes in `switch_s` seconds, then `switch_error` if there is one."""
+        if self._info is None:
+            raise EngineClosedError("nothing is loaded")
+        for step in range(10):
+            on_progress(LoadProgress("reading weights", step << 20, 10 << 20, f"layer {step + 1} of 10"))
+            time.sleep(self._switch_s / 10)
+            if cancelled():
+                raise LoadCancelledError("the switch was stopped")
+        if self._switch_error is not None:
+            raise self._switch_error
+        self.profile = profile
+        self._info = replace(self._info, profile_name=profile.name, max_new_tokens=profile.max_new_tokens)
         return self._info
 
     def start(self, messages: Sequence[Message], params: SamplingParams) -> FakeStream:

@@ -200,6 +200,7 @@ class Engine:
             context_tokens=running.context_tokens,
             profile_name=profile.name,
             max_new_tokens=profile.max_new_tokens,
+            attention_bits=running.design.attention_bits,
             notes=tuple(notes),
             metadata=config.metadata,
         )
@@ -228,6 +229,8 @@ class Engine:
         text = self._answer_text(ids, resolved)
         grammar: AnswerGrammar | None = None
         forced_ids: tuple[int, ...] = ()
+        if params.begins_with:
+            forced_ids = tuple(self._tokenizer.encode_text(params.begins_with))
         if params.grammar is not None:
             grammar, forced_ids = self._begin(params.grammar, text is not None and text.kind == "thinking")
         job = Job(next(self._request_ids), ids, resolved, text, grammar, forced_ids)

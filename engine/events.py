@@ -192,5 +192,6 @@ class ModelInfo:
     context_tokens: int  # min(max_position_embeddings, tokens of the pool)
     profile_name: str
     max_new_tokens: int  # the profile's
+    attention_bits: int = 16  # a value of the coarsest attention matrix; below 8 answers tend to loop
     notes: tuple[str, ...] = ()  # e.g. "MTP layer 30 is left out"
     metadata: Mapping[str, object] = field(default_factory=dict)  # config.json's "dsv3chat" object

@@ -27,6 +27,7 @@ class SamplingParams:
     likeliest tokens' log-probabilities, raw (before penalties), at temperature 1; 0 asks for the chosen one's only.
     `loop_guard` ends an answer that goes round in circles (engine.text.loop_guard); None: the profile's. Where `ignore_eos`
     asks for a fixed length, or a grammar bounds the answer, only True switches it on.
+    `begins_with` is text that the answer begins with, as if the model had written it: to go on with an answer that ended.
     """
 
     max_new_tokens: int | None = None
@@ -41,6 +42,7 @@ class SamplingParams:
     ignore_eos: bool = False
     loop_guard: bool | None = None
     grammar: JsonSchema | None = None
+    begins_with: str = ""
 
     def __post_init__(self) -> None:
         """ValueError with the field, the value and the range, for a value outside it."""
@@ -60,6 +62,10 @@ class SamplingParams:
         if self.repetition_penalty is not None and not 0.0 < self.repetition_penalty <= 100.0:
             raise ValueError(
                 f"repetition_penalty = {self.repetition_penalty}: must be above 0 and at most 100"
+            )
+        if self.begins_with and self.grammar is not None:
+            raise ValueError(
+                "begins_with: a grammar says itself how the answer begins; leave one of them out"
             )
         if isinstance(self.stop, str):
             raise ValueError(f"stop = {self.stop!r}: must be a tuple of strings, such as ({self.stop!r},)")

@@ -68,8 +68,11 @@ class Answering:
         """Another conversation is shown: what was said about the context of the last one is void."""
         self._warned, self.left_out = False, 0
 
-    async def answer(self, parent_id: str) -> ChatMessage:
-        """Answer the message `parent_id`, the active leaf. Whatever happens, an ended answer is saved and returned."""
+    async def answer(self, parent_id: str, begins_with: str = "") -> ChatMessage:
+        """Answer the message `parent_id`, the active leaf. Whatever happens, an ended answer is saved and returned.
+
+        With `begins_with` the answer begins with this text, and no loop guard stops it.
+        """
         session = self.session
         draft = session.draft_answer(parent_id)
         conversation = session.conversation
@@ -81,7 +84,7 @@ class Answering:
         turn = self.turn = Turn(draft)
         self._on_change()
         try:
-            await self._run(turn, entry, compact=False)
+            await self._run(turn, entry, compact=False, begins_with=begins_with)
         finally:
             if turn.phase != "ended":
                 turn.stop()
@@ -126,7 +129,7 @@ class Answering:
         session.used_tokens = 0
         return True
 
-    async def _run(self, turn: Turn, entry: Entry, compact: bool) -> None:
+    async def _run(self, turn: Turn, entry: Entry, compact: bool, begins_with: str = "") -> None:
         session = self.session
         try:
             prompt = await asyncio.to_thread(session.fitted, compact)
@@ -135,7 +138,7 @@ class Answering:
                 return
             if not compact:
                 self._tell_about(prompt)
-            turn.stream = await asyncio.to_thread(session.start, prompt)
+            turn.stream = await asyncio.to_thread(session.start, prompt, begins_with)
         except EngineError as error:
             turn.end("failed", str(error))
             return

@@ -25,6 +25,7 @@ from dsv3chat.screens.drafting import Drafting
 from dsv3chat.screens.gauge_place import SAMPLE_S, GaugePlace
 from dsv3chat.screens.help import HelpScreen, bindings_of
 from dsv3chat.screens.message_actions import MessageActions
+from dsv3chat.screens.profile_switch import ProfileSwitch
 from dsv3chat.screens.sending import Sending
 from dsv3chat.screens.session import ChatSession
 from dsv3chat.screens.sessions import SessionsScreen
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from textual.notifications import SeverityLevel
 
     from dsv3chat.app import ChatApp
+    from dsv3chat.screens.reviews import Reviews
 
 QUIT_S = 2.0  # between the two ctrl+c that quit
 _LAYOUT_BATCH = 20  # older messages laid out at a time
@@ -95,6 +97,7 @@ class ChatScreen(Screen[None]):
         _key(
             "f3", "review", "review", "F3", "review changes, a file or a folder; back to the review there is"
         ),
+        _key("f4", "profiles", "profile", "F4", "change the quantization profile; the conversation stays"),
         _key("f5", "gauges", "gauges", "F5", "gauges full, as a strip, off"),
         _key("ctrl+g", "editor", "edit", "^g", "write the input in $VISUAL or $EDITOR"),
     ]
@@ -111,6 +114,7 @@ class ChatScreen(Screen[None]):
         self._queued_bar, self._more = Bar(id="queued"), FollowBar(id="more")
         self.sending = Sending(self)
         self.messages = MessageActions(self)
+        self.profiles = ProfileSwitch(self)
         # The leaf that esc restores while a message is edited or branched from.
         self.return_to: str | None = None
         self.drafting = Drafting(self, Completing(self.prompt, self._popup, session.root))
@@ -178,6 +182,8 @@ class ChatScreen(Screen[None]):
 
     def show_conversation(self, keep_position: bool = False) -> None:
         """Show the active path anew."""
+        info = self.session.backend.info
+        self.transcript.look.offers_wider = info is not None and info.attention_bits < 8
         self.transcript.show(self.session.entries(), keep_position)
         self.refresh_status()
         if self.session.conversation.leaf_id is not None and not self.session.used_tokens:
@@ -390,6 +396,21 @@ class ChatScreen(Screen[None]):
         from dsv3chat.screens.review_begin import begin_review  # a third of the start of a chat otherwise
 
         begin_review(self._chat_app, words)
+
+    def action_profiles(self) -> None:
+        """Another quantization profile."""
+        self.profiles.open()
+
+    def switched(self) -> None:
+        """Another profile runs: its name, its context, and what of it the conversation takes."""
+        self.session.save_leaf()
+        self.session.used_tokens = 0
+        self.show_conversation(keep_position=True)
+
+    @property
+    def reviews(self) -> Reviews:
+        """The program's reviews, which run on the same backend."""
+        return self._chat_app.reviews
 
     def action_help(self) -> None:
         """Keys and commands."""

@@ -35,6 +35,14 @@ class MessageActions:
                 parent = message.parent_id if message.role == "assistant" else message.id
                 if parent is not None and not message.is_summary:
                     screen.sending.answer_again(parent)
+            case "go_on" | "widen" if message.status != "looping":
+                screen.say("this answer did not loop")
+            case "go_on" if message.thinking or not message.text:
+                screen.say("an answer that thought cannot be gone on with; r makes another one")
+            case "go_on":
+                screen.sending.go_on(message)
+            case "widen":
+                screen.run_worker(screen.profiles.widen_attention())
             case "edit" | "branch" if message.role == "user":
                 self._go_on_from(message.parent_id)
                 screen.prompt.set_draft(message.text if event.action == "edit" else "")

@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from dsv3chat.attachments import AttachmentError
+from dsv3chat.conversation import ChatMessage
 
 if TYPE_CHECKING:
     from dsv3chat.screens.chat import ChatScreen
@@ -36,6 +37,22 @@ class Sending:
     def answer_again(self, parent_id: str) -> None:
         """Make another answer to the message `parent_id`; both are kept."""
         self._begin(self._answer_again(parent_id))
+
+    def go_on(self, message: ChatMessage) -> None:
+        """Another answer that begins with all of this one's text and goes on from there, the loop guard off."""
+        assert message.parent_id is not None
+        self._begin(self._answer_again(message.parent_id, message.text))
+
+    def hold(self) -> list[str]:
+        """Take the queue away, so that nothing follows what runs; `release` sends it."""
+        held, self.queue = self.queue, []
+        self._screen.refresh_status()
+        return held
+
+    def release(self, held: list[str]) -> None:
+        """Send what was held."""
+        for text in held:
+            self.submit(text)
 
     def compact(self) -> None:
         """Put a summary in place of the turns so far."""
@@ -97,17 +114,17 @@ class Sending:
         message = session.add_user(text, attachments)
         return await self._answer(message.id)
 
-    async def _answer_again(self, parent_id: str) -> bool:
+    async def _answer_again(self, parent_id: str, begins_with: str = "") -> bool:
         self._screen.session.conversation.truncate_to(parent_id)
         self._screen.prompt.focus()
-        return await self._answer(parent_id)
+        return await self._answer(parent_id, begins_with)
 
-    async def _answer(self, parent_id: str) -> bool:
+    async def _answer(self, parent_id: str, begins_with: str = "") -> bool:
         screen = self._screen
         screen.return_to = None
         screen.transcript.picked = None
         screen.show_conversation()
-        answer = await screen.answering.answer(parent_id)
+        answer = await screen.answering.answer(parent_id, begins_with)
         return answer.status != "failed"
 
     async def _compact(self) -> bool:

@@ -181,7 +181,16 @@ class ChatSession:
         conversation = compaction_draft(self.conversation) if compact else self.conversation
         return fit(conversation, self.backend, self.context_tokens, self.max_new_tokens)
 
-    def start(self, prompt: FittedPrompt) -> Stream:
-        """Begin the answer to a prompt. Raises RequestError. Blocking."""
+    def start(self, prompt: FittedPrompt, begins_with: str = "") -> Stream:
+        """Begin the answer to a prompt, or go on with one that looped. Raises RequestError. Blocking."""
         params = replace(self.params, max_new_tokens=prompt.max_new_tokens)
+        if begins_with:
+            written = self.backend.count_text_tokens(begins_with)
+            room = self.context_tokens - prompt.prompt_tokens
+            params = replace(
+                params,
+                begins_with=begins_with,
+                loop_guard=False,
+                max_new_tokens=max(1, min(room, written + prompt.max_new_tokens)),
+            )
         return self.backend.start(prompt.messages, params)

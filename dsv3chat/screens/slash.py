@@ -52,6 +52,10 @@ async def run_line(screen: ChatScreen, line: str) -> bool:
             screen.messages.regenerate_last()
         case "review":
             screen.review(argument)
+        case "profile" if argument:
+            await screen.profiles.choose(argument)
+        case "profile":
+            screen.profiles.open()
         case "theme":
             screen.set_theme(argument)
         case "quit":

@@ -14,12 +14,13 @@ from dsv3chat.widgets.rows import MUTED, Row, text_rows, wrap
 
 MARGIN = 2  # cells left of an answer's text; the bar of the picked message stands there
 MAX_TEXT_WIDTH = 120
+_WIDER = ", w takes 8-bit attention"
 _BLANK = Content("")
 _BAR = Content.styled("┃ ", "$text-primary")
 _ENDINGS = {
     "stopped": "■ stopped",
     "length": "■ cut at the token limit",
-    "looping": "■ looping: it went round in circles and was stopped · alt+up, r regenerates",
+    "looping": "■ looping, so it was stopped · alt+↑: g goes on, r regenerates",
     "failed": "✗ failed",
 }
 
@@ -41,6 +42,7 @@ class Look:
 
     width: int = 80
     show_thinking: bool = False
+    offers_wider: bool = False  # the attention is below 8 bit: a looping answer offers to change that
 
 
 @dataclass(slots=True, eq=False)
@@ -78,7 +80,12 @@ class Entry:
 
     def rows(self, look: Look) -> list[Row]:
         """The rows at this look, a blank one at the end."""
-        key = (look.width, look.show_thinking, self.expanded, self.position, self.num_siblings)
+        key = (
+            (look.width, look.show_thinking, look.offers_wider),
+            self.expanded,
+            self.position,
+            self.num_siblings,
+        )
         if self._cached is None or self._cached[0] != key:
             width = min(look.width, MAX_TEXT_WIDTH)
             rows = self._user(width) if self.message.role == "user" else self._answer(width, look)
@@ -113,7 +120,7 @@ class Entry:
         rows += self.body.rows(width)
         if self.live:
             rows = _with_cursor(rows, margin)
-        if note := self._ending():
+        if note := self._ending(look):
             rows += [Row(_BLANK)] if message.text and message.status == "failed" else []
             for line, glue in wrap(note, width - MARGIN):
                 rows.append(Row(margin + line, MARGIN, None, glue, "next" if self.num_siblings > 1 else ""))
@@ -134,11 +141,13 @@ class Entry:
             rows += [Row(r.content, 2, r.end, r.glue) for r in text_rows(text, width, bar, bar)]
         return [*rows, Row(_BLANK)] if message.text or not self.live else rows
 
-    def _ending(self) -> Content | None:
+    def _ending(self, look: Look) -> Content | None:
         message, parts = self.message, []
         if self.live:
             return None
         ending = _ENDINGS.get(message.status, "")
+        if message.status == "looping" and look.offers_wider:
+            ending += _WIDER
         if ending:
             words = f"{ending}: {clean(message.note)}" if message.note else ending
             parts.append((words, "bold $text-error" if message.status == "failed" else "bold $text-warning"))

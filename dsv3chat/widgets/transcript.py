@@ -70,6 +70,22 @@ class Transcript(ScrollView, can_focus=True):
             tooltip="go on from here; what follows stays as a branch",
         ),
         Binding(
+            "g",
+            "message('go_on')",
+            "go on",
+            show=False,
+            id="message.go_on",
+            tooltip="go on with an answer that was stopped because it looped, the loop guard off",
+        ),
+        Binding(
+            "w",
+            "message('widen')",
+            "wider attention",
+            show=False,
+            id="message.widen",
+            tooltip="after a loop: the nearest profile whose attention is at 8 bit or wider",
+        ),
+        Binding(
             "enter", "message('thinking')", "open or close its thinking", show=False, id="message.thinking"
         ),
         Binding(
@@ -97,7 +113,8 @@ class Transcript(ScrollView, can_focus=True):
     unseen: reactive[int] = reactive(0)  # rows that came below the reader while not following
 
     class Acted(Message):
-        """The reader wants something done with a message: copy, code, edit, regenerate, branch, previous, next."""
+        """The reader wants something done with a message: copy, code, edit, regenerate, branch, go_on, widen,
+        previous, next."""
 
         def __init__(self, action: str, message_id: str, argument: int | None = None) -> None:
             super().__init__()

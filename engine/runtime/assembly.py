@@ -19,6 +19,7 @@ from engine.kernels.cpu import cpu_kernels, cpu_packer
 from engine.model.cache import LatentCache, cache_bytes
 from engine.model.deepseek_v3 import DeepseekV3
 from engine.profile import Profile
+from engine.quant.matrix import Format
 from engine.quant.packing import Packer
 from engine.runtime.loop import EngineLoop
 from engine.runtime.runner import Runner
@@ -27,6 +28,7 @@ from engine.scheduler.scheduler import Scheduler
 from engine.weights.checkpoint import Checkpoint
 from engine.weights.keeping import Part
 from engine.weights.loader import LoadedWeights, load
+from engine.weights.names import Kind
 from engine.weights.placement import Placement, place
 
 PAGE_TOKENS = 16  # tokens per page of the latent cache: what prefix reuse is rounded down to
@@ -37,6 +39,16 @@ _DTYPE = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
     "fp8": torch.float8_e4m3fn,
+}
+
+
+_BITS = {
+    Format.FP32: 32,
+    Format.FP16: 16,
+    Format.BF16: 16,
+    Format.FP8: 8,
+    Format.INT8: 8,
+    Format.INT4: 4,
 }
 
 
@@ -55,6 +67,12 @@ class Design:
     @property
     def weights_bytes(self) -> int:
         return sum(self.placement.bytes_by_tier.values())
+
+    @property
+    def attention_bits(self) -> int:
+        """A value of the coarsest attention matrix, scales not counted."""
+        formats = {p.format for p in self.placement.tensors.values() if p.spec.kind is Kind.ATTENTION}
+        return min(_BITS[form] for form in formats)
 
     def runs_as(self, other: Design) -> bool:
         """Whether weights, cache and scheduler of the other serve this one as they are."""

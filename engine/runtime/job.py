@@ -93,7 +93,7 @@ class Job:
         forced_ids: Sequence[int] = (),
         on_rows: OnRows | None = None,
     ) -> None:
-        """`forced_ids`: what `grammar` says that the answer begins with. It is given out with the first sampled token.
+        """`forced_ids`: what the answer begins with, because `grammar` or the caller says so. It is given out with the first sampled token.
         `on_rows`: of a request that scores, what is called with each chunk's logits."""
         self.request_id = request_id
         self.prompt_ids = tuple(prompt_ids)

@@ -255,6 +255,7 @@ async def test_every_binding_has_an_id_of_its_own_and_none_takes_a_key_that_term
     from dsv3chat.screens.chat import ChatScreen
     from dsv3chat.screens.help import HelpScreen
     from dsv3chat.screens.picker import Picker
+    from dsv3chat.screens.profiles import ProfilesScreen
     from dsv3chat.screens.review import ReviewScreen
     from dsv3chat.screens.sessions import RenameScreen, SessionsScreen
     from dsv3chat.widgets.code_view import CodeView
@@ -263,13 +264,13 @@ async def test_every_binding_has_an_id_of_its_own_and_none_takes_a_key_that_term
     from dsv3chat.widgets.transcript import Transcript
 
     owners = (ChatApp, ChatScreen, ReviewScreen, HelpScreen, Picker, RenameScreen, SessionsScreen)
-    owners += (Prompt, Transcript, LineView, CodeView)
+    owners += (ProfilesScreen, Prompt, Transcript, LineView, CodeView)
     bindings = [b for owner in owners for b in owner.__dict__["BINDINGS"]]
     ids = [b.id for b in bindings]
     assert all(ids)
     assert len(set(ids)) == len(ids)
     keys = {key for b in bindings for key in b.key.split(",")}
-    assert not keys & {"ctrl+i", "ctrl+m", "ctrl+h", "ctrl+[", "ctrl+left_square_bracket", "f4"}
+    assert not keys & {"ctrl+i", "ctrl+m", "ctrl+h", "ctrl+[", "ctrl+left_square_bracket"}
 
 
 async def test_an_empty_chat_says_what_it_is_and_a_question_takes_its_place(chat):

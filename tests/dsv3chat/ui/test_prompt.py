@@ -117,7 +117,7 @@ async def test_the_palette_offers_our_commands_and_no_others(chat):
         await c.pilot.press("ctrl+p")
         await c.until(lambda: "/export" in c.text)
         titles = [command.title for command in c.app.get_system_commands(c.app.screen)]
-        assert not any(word in " ".join(titles).lower() for word in ("profile", "maximize", "screenshot"))
+        assert not any(word in " ".join(titles).lower() for word in ("maximize", "screenshot"))
 
 
 async def test_up_inside_a_wrapped_line_moves_the_cursor_not_the_history(chat):
