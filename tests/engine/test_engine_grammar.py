@@ -315,3 +315,19 @@ def test_headless_generate_refuses_a_bad_schema_before_it_loads(tmp_path):
     (tmp_path / "schema.json").write_text("nope")
     refused = generate(tmp_path / "no-model", "--schema", str(tmp_path / "schema.json"))
     assert isinstance(refused.exception, GrammarError)  # `run` makes it exit code 2
+
+
+def test_an_answer_that_begins_with_given_text_goes_on_as_the_model_would_have(engine, checkpoint):
+    tokenizer, prompt = Tokenizer.open(checkpoint[0]), ids(20, seed=8)
+    params = replace(GREEDY, max_new_tokens=40, ignore_eos=True)
+    beginning = "so it was said"
+    written = tokenizer.encode_text(beginning)
+    events = list(engine.submit(prompt, replace(params, begins_with=beginning)))
+    rest = tokens(engine.submit([*prompt, *written], replace(params, max_new_tokens=40 - len(written))))
+    assert tokens(events) == [*written, *rest]
+    assert text(events).startswith(beginning)
+
+
+def test_a_grammar_and_a_given_beginning_exclude_each_other():
+    with pytest.raises(ValueError, match="begins_with"):
+        replace(with_grammar(0), begins_with="so")
