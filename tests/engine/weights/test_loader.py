@@ -107,7 +107,7 @@ def test_native_keeps_each_float_dtype(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("precision", ["native", "bf16", "fp32"])
+@pytest.mark.parametrize("precision", ["native", "bf16", "fp32", "fp8", "int8", "int4"])
 def test_held_bytes_are_the_placed_bytes(tmp_path, options, precision):
     write_checkpoint(tmp_path, random_config(**options))
     checkpoint = Checkpoint.open(tmp_path)
@@ -166,6 +166,18 @@ def test_fp8_that_is_no_number_is_refused_with_the_name(tmp_path, precision, whe
     write_tensors(tmp_path, tensors)
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=name):
+        load_from(tmp_path, precision=precision)
+
+
+@pytest.mark.parametrize("precision", ["fp8", "int8", "int4"])
+def test_a_weight_that_cannot_be_quantized_is_refused_with_the_name(tmp_path, precision):
+    config = random_config()
+    tensors, _ = random_tensors(config)
+    name = "model.layers.2.mlp.experts.3.up_proj.weight"
+    tensors[name][5, 5] = float("nan")
+    write_tensors(tmp_path, tensors)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=rf"{name}: .*not finite"):
         load_from(tmp_path, precision=precision)
 
 
