@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+INTERFACE = 2
+"""What native/module.cpp calls itself; raised on both sides when what crosses between them changes."""
+
+
+def _staleness(interface: int) -> str:
+    """Why a module that says it is `interface` cannot serve this source tree; empty where it can."""
+    if interface == INTERFACE:
+        return ""
+    return "the native kernels were built from other sources than these; install again (in a checkout: make install)"
+
+
 try:
     from engine import _native as _native
 except ImportError as error:
     ABSENT = f"the native kernels are not built ({error}); install again with a C++20 compiler at hand"
 else:
-    ABSENT = ""
+    ABSENT = _staleness(getattr(_native, "INTERFACE", 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ Step step_of(int num_rows, Address rotation, Address slots, const Segments& segm
       [](Layer& layer, Address address) { layer.FIELD = at<const float>(address); })
 
 NB_MODULE(_native, m) {
+  m.attr("INTERFACE") = 2;  // engine/kernels/extension.py names the one it needs: change both together
   nb::set_leak_warnings(false);  // at exit the engine's thread may still hold its layers
   m.def(
       "isa", [] { return std::string(chosen_kernels().name); },

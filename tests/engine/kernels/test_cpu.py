@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engine.errors import PlacementError
-from engine.kernels import cpu
+from engine.kernels import cpu, extension
 from engine.kernels.eager import EagerKernels
 from engine.kernels.extension import NativeStatus
 from engine.kernels.native import NativeKernels
@@ -43,3 +43,9 @@ def test_an_instruction_set_that_cannot_be_run_is_refused_with_its_name(monkeypa
     monkeypatch.setattr(cpu, "native_status", refuse)
     with pytest.raises(PlacementError, match="DSV3CHAT_ISA=avx9 is not known"):
         cpu.cpu_kernels(torch.float32, torch.float32, 1)
+
+
+def test_a_module_of_other_sources_does_not_serve_and_says_so():
+    assert extension._staleness(extension.INTERFACE) == ""
+    assert "install again" in extension._staleness(extension.INTERFACE - 1)
+    assert "install again" in extension._staleness(0)
