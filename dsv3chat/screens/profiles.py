@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PROGRESS_S = 0.1
 _MAX_WIDTH = 112
+_LOW = 30  # rows of the screen below which the list is short, and the step stands in the details' place
 
 
 class ProfilesScreen(ModalScreen[None]):
@@ -69,6 +70,7 @@ class ProfilesScreen(ModalScreen[None]):
         self._situation = Situation()
         self.switching = False
         self._stopping = False
+        self._switched = ""  # the profile that the step line is about, while it is marked
 
     def compose(self) -> ComposeResult:
         """Machine, filter, list, details, step."""
@@ -140,6 +142,9 @@ class ProfilesScreen(ModalScreen[None]):
     def _show_details(self) -> None:
         choice, catalogue = self.marked, self._catalogue
         details = self.query_one("#details", Static)
+        if choice is None or choice.name != self._switched:
+            details.display, self.query_one("#step").display = True, False
+            self._switched = ""
         if choice is None or catalogue is None:
             details.update(Content.styled("no profile has these letters; esc shows all", MUTED))
             return
@@ -166,7 +171,8 @@ class ProfilesScreen(ModalScreen[None]):
         return self._plans[choice.name]
 
     def on_resize(self, event: Resize) -> None:
-        """Columns come and go."""
+        """Columns come and go, and the list has more or fewer rows."""
+        self.query_one(OptionList).styles.max_height = 10 if self.app.size.height >= _LOW else 6
         self.call_after_refresh(lambda: self._fill(self.marked.name if self.marked else ""))
 
     # -- keys -----------------------------------------------------------------------------------------------------
@@ -245,7 +251,8 @@ class ProfilesScreen(ModalScreen[None]):
     @work(exclusive=True, group="switch")
     async def _switch(self, choice: Choice) -> None:
         step = self.query_one("#step", Static)
-        step.display = True
+        self._switched = choice.name
+        step.display, self.query_one("#details").display = True, self.app.size.height >= _LOW
         self._situation = self._switcher.situation()
         plan = await self._plan(choice)
         if isinstance(plan, EngineError):

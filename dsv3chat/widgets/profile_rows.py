@@ -31,7 +31,7 @@ def machine_line(catalogue: Catalogue) -> Content:
         free = [figure.value for figure in machine.vram if figure.value is not None]
         parts.append(f"VRAM {sum(free) / 2**30:.1f} GiB free" if free else "no GPU")
         if machine.ram.value is not None:
-            parts.append(f"RAM {machine.ram.value / 2**30:.1f} GiB for the model, what is loaded included")
+            parts.append(f"RAM {machine.ram.value / 2**30:.1f} GiB, the loaded model's included")
     return Content.styled(" · ".join(parts), MUTED)
 
 

@@ -21,6 +21,7 @@ from engine.model.deepseek_v3 import DeepseekV3
 from engine.profile import Profile
 from engine.quant.matrix import Format
 from engine.quant.packing import Packer
+from engine.runtime.heap import trim
 from engine.runtime.loop import EngineLoop
 from engine.runtime.runner import Runner
 from engine.runtime.sampler import Sampler
@@ -122,6 +123,7 @@ class Running:
         """Fail what still runs, end the thread, forget weights and cache. Idempotent."""
         self.loop.close(reason)
         self._weights = None
+        trim()
 
 
 def design(checkpoint: Checkpoint, profile: Profile) -> Design:

@@ -38,6 +38,16 @@ class Engine:
     def count_text_tokens(self, text):
         return len(text)
 
+    def plan_switch(self, profile):
+        return ("plan", profile)
+
+    def switch(self, profile, on_progress, cancelled):
+        on_progress("switching")
+        if cancelled():
+            raise LoadCancelledError("stopped")
+        self.info = SimpleNamespace(name=profile.name)
+        return self.info
+
     def stats(self):
         return "stats"
 
@@ -127,3 +137,21 @@ def test_closing_twice_closes_the_engine_and_ends_its_stats(backend):
     backend.close()
     assert Engine.opened[0].closed
     assert backend.stats() is None
+
+
+def test_a_switch_goes_to_the_engine_and_its_profile_is_the_backends_from_then_on(backend):
+    backend.load(lambda progress: None)
+    other, seen = Profile(name="other"), []
+    assert backend.plan_switch(other) == ("plan", other)
+    assert backend.switch(other, seen.append, lambda: False).name == "other"
+    assert (seen, backend.profile, backend.info.name) == (["switching"], other, "other")
+
+
+def test_a_cancelled_switch_and_one_of_a_closed_backend_leave_the_profile(backend):
+    backend.load(lambda progress: None)
+    with pytest.raises(LoadCancelledError):
+        backend.switch(Profile(name="other"), lambda progress: None, lambda: True)
+    backend.close()
+    with pytest.raises(LoadCancelledError):
+        backend.switch(Profile(name="other"), lambda progress: None, lambda: False)
+    assert backend.profile == Profile()

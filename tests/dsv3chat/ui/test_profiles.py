@@ -139,8 +139,11 @@ async def test_a_switch_that_fails_says_why_and_the_former_profile_answers(chat,
         assert c.app.backend.profile.name == "aa-plain"
 
 
-async def test_while_a_switch_runs_esc_cancels_it_and_other_keys_do_nothing(chat, folder):
-    async with chat(profile=plain(folder), switch_s=1.0) as c:
+@pytest.mark.parametrize("size", SIZES)
+async def test_while_a_switch_runs_esc_cancels_it_and_other_keys_do_nothing(chat, folder, size):
+    for number in range(9):  # more lines than a low screen has
+        (folder / f"zz-{number}.yaml").write_text("cache_lens: 8192\nmax_batch_size: 2\n")
+    async with chat(size=size, profile=plain(folder), switch_s=1.0) as c:
         screen = await opened(c)
         await c.pilot.press("down", "enter")
         await c.until(lambda: "step 1/2  read what changes" in c.text)
@@ -148,6 +151,8 @@ async def test_while_a_switch_runs_esc_cancels_it_and_other_keys_do_nothing(chat
         await c.until(lambda: "the switch to bb-half was cancelled; aa-plain answers as before" in c.text)
         assert c.app.screen is screen
         assert c.app.backend.profile.name == "aa-plain"
+        await c.pilot.press("down")
+        await c.until(lambda: "was cancelled" not in c.text and "wants a card" in c.text)
 
 
 async def test_the_filter_takes_letters_in_order_and_esc_leaves_it(chat, folder):
