@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from dsv3chat import exit_codes
+from dsv3chat.cli_convert import convert
 from dsv3chat.cli_errors import asked_for, report
 from dsv3chat.cli_eval import evaluation
 from dsv3chat.cli_review import review
@@ -241,6 +242,7 @@ def config_show(
 
 dsv3chat.add_command(review)
 dsv3chat.add_command(evaluation)
+dsv3chat.add_command(convert)
 
 
 def run(arguments: Sequence[str]) -> int:

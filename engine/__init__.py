@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from engine.api import Generation as Generation
     from engine.bandwidth import Rates as Rates
     from engine.bandwidth import read_rates as read_rates
+    from engine.convert.conversion import Conversion as Conversion
+    from engine.convert.conversion import ConvertedFormat as ConvertedFormat
+    from engine.convert.conversion import FormatName as FormatName
+    from engine.convert.conversion import convert_checkpoint as convert_checkpoint
+    from engine.convert.verify import FormatError as FormatError
+    from engine.convert.verify import TensorError as TensorError
+    from engine.convert.verify import Verification as Verification
+    from engine.convert.verify import verify_conversion as verify_conversion
     from engine.errors import CheckpointError as CheckpointError
+    from engine.errors import ConversionError as ConversionError
     from engine.errors import EngineClosedError as EngineClosedError
     from engine.errors import EngineError as EngineError
     from engine.errors import GenerationError as GenerationError
@@ -110,8 +119,11 @@ _HOME = {
         "remedies",
     ),
     "api": ("Engine", "Generation"),
+    "convert.conversion": ("Conversion", "ConvertedFormat", "FormatName", "convert_checkpoint"),
+    "convert.verify": ("FormatError", "TensorError", "Verification", "verify_conversion"),
     "errors": (
         "CheckpointError",
+        "ConversionError",
         "EngineClosedError",
         "EngineError",
         "GenerationError",

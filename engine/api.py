@@ -44,6 +44,7 @@ from engine.text.stop import StopFinder
 from engine.text.tokenizer import Tokenizer
 from engine.weights.checkpoint import Checkpoint
 from engine.weights.locate import find_model
+from engine.weights.requantized import requantized_notes
 
 if TYPE_CHECKING:
     from engine.text.grammar import AnswerGrammar, Grammars
@@ -186,7 +187,8 @@ class Engine:
 
     def _describe(self, running: Running) -> ModelInfo:
         checkpoint, config, profile = self._checkpoint, self._checkpoint.config, running.design.profile
-        notes = [*checkpoint.notes, *checkpoint_sampling(checkpoint.generation_config)[1]]
+        notes = [*checkpoint.notes, *requantized_notes(checkpoint, running.design.placement)]
+        notes += checkpoint_sampling(checkpoint.generation_config)[1]
         if running.kernel_note:
             notes.append(running.kernel_note)
         if isinstance(self._tokenizer_or_error, EngineError):

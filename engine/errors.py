@@ -5,6 +5,7 @@ EngineError
 │   ├── ModelNotFoundError     no such folder, built model or cached hub id
 │   ├── CheckpointError        missing, extra, misshapen, truncated tensors or shards
 │   └── UnsupportedModelError  another architecture, an option that is not built
+├── ConversionError            a folder cannot be written: no room, something else there, already converted
 ├── ProfileError               a profile file is wrong: file, line, key, nearest known key
 ├── PlacementError             profile and machine do not fit together
 ├── RequestError               one request is refused or fails; the engine goes on
@@ -37,6 +38,10 @@ class CheckpointError(ModelError):
 
 class UnsupportedModelError(ModelError):
     """Another architecture, or an option of this one that is not built."""
+
+
+class ConversionError(EngineError):
+    """A converted folder cannot be written, or is not what it should be."""
 
 
 class ProfileError(EngineError):

@@ -162,10 +162,14 @@ def _tensor(shape: ModelShape, assignment: Assignment, count: int) -> Tensor:
     spec, config = assignment.spec, shape.config
     if not spec.kind.is_matrix:
         return Tensor(assignment, "fp32", count, 4 * math.prod(spec.shape) * count)
-    precision = assignment.precision if assignment.precision != "native" else shape.stored_precision(spec)
+    stored = shape.stored_precision(spec)
+    precision = assignment.precision if assignment.precision != "native" else stored
+    group = assignment.group_size
+    if precision == stored and (group is None or assignment.precision == "native"):
+        group = shape.groups.get(spec.name, group)
     rows, columns = spec.shape
     block = config.weight_block_size if assignment.precision == "native" else None
-    nbytes = matrix_bytes(precision, rows, columns, assignment.group_size, block)
+    nbytes = matrix_bytes(precision, rows, columns, group, block)
     return Tensor(assignment, precision, count, nbytes * count)
 
 

@@ -14,21 +14,24 @@ from engine.weights.config_reader import config_from_dict
 from engine.weights.json_fields import read_json_object
 from engine.weights.locate import find_model
 from engine.weights.names import Kind, TensorSpec, expected_tensors
+from engine.weights.quantization import read_formats
 from engine.weights.shards import read_tensors
 
-_STORED = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8"}
+_STORED = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "I8": "int8", "U8": "int4"}
 _TORCH = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """`source` says in words where the shape comes from. `stored` is precision by tensor, empty without weight files."""
+    """`source` says in words where the shape comes from. `stored` is precision by tensor, empty without weight files;
+    `groups` is the group size of what `dsv3chat convert` has stored in groups."""
 
     name: str
     config: ModelConfig
     source: str
     default_precision: str = "bf16"  # of what is not in `stored` and not in FP8 blocks
     stored: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def num_parameters(self) -> int:
@@ -62,13 +65,16 @@ def read_shape(model: str) -> ModelShape:
             KNOWN_CONFIGS[model], model, model, "its published shape; the model is not on this machine"
         )
     config_path = folder / "config.json"
-    shape = _from_config(read_json_object(config_path), str(config_path), model, f"{config_path} alone")
+    raw = read_json_object(config_path)
+    shape = _from_config(raw, str(config_path), model, f"{config_path} alone")
     try:
         tensors = read_tensors(folder)
     except CheckpointError as error:
         return ModelShape(shape.name, shape.config, f"{config_path} alone ({error})", shape.default_precision)
     stored = {name: _STORED[info.dtype] for name, info in tensors.items() if info.dtype in _STORED}
-    return ModelShape(shape.name, shape.config, str(folder), shape.default_precision, stored)
+    formats = read_formats(raw, expected_tensors(shape.config), str(config_path))
+    groups = {name: own.group_size for name, own in formats.items() if own.group_size}
+    return ModelShape(shape.name, shape.config, str(folder), shape.default_precision, stored, groups)
 
 
 def _from_config(raw: Mapping[str, object], where: str, name: str, source: str) -> ModelShape:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +15,7 @@ from engine.model.config import ModelConfig
 from engine.weights.config_reader import config_from_dict
 from engine.weights.json_fields import read_json_object
 from engine.weights.names import TensorSpec, expected_tensors
+from engine.weights.quantization import StoredFormat, read_formats
 from engine.weights.safetensors_file import SafetensorsFiles
 from engine.weights.safetensors_header import TensorInfo
 from engine.weights.shards import read_tensors
@@ -23,7 +24,10 @@ from engine.weights.validation import check_count, check_tensors
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What the folder holds. `specs` are the tensors that the model needs, `tensors` all that the files store."""
+    """What the folder holds. `specs` are the tensors that the model needs, `tensors` all that the files store.
+
+    `formats` is how the tensors of a folder that `dsv3chat convert` wrote are quantized, empty for an original.
+    """
 
     path: Path
     name: str
@@ -32,6 +36,7 @@ class Checkpoint:
     tensors: Mapping[str, TensorInfo]
     generation_config: Mapping[str, object]
     notes: tuple[str, ...]
+    formats: Mapping[str, StoredFormat] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -56,8 +61,14 @@ class Checkpoint:
         tensors = read_tensors(path)
         check_count(config, len(tensors), str(path))
         specs = expected_tensors(config)
-        notes = check_tensors(config, specs, tensors, str(path))
-        return cls(path, _display_name(path), config, specs, tensors, generation_config, notes)
+        formats = read_formats(raw, specs, str(config_path))
+        notes = check_tensors(config, specs, tensors, str(path), formats)
+        return cls(path, _display_name(path), config, specs, tensors, generation_config, notes, formats)
+
+    @property
+    def converted(self) -> bool:
+        """Whether `dsv3chat convert` wrote it in formats of its own."""
+        return bool(self.formats)
 
     @property
     def num_parameters(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from engine.errors import CheckpointError, UnsupportedModelError
 from engine.model.config import ModelConfig, YarnScaling
 from engine.weights.json_fields import Fields
+from engine.weights.quantization import weight_block_size
 
 ARCHITECTURE = "DeepseekV3ForCausalLM"
 
@@ -81,7 +82,7 @@ def config_from_dict(
         yarn=yarn,
         tie_word_embeddings=fields.flag("tie_word_embeddings", default=False),
         num_nextn_predict_layers=fields.integer("num_nextn_predict_layers", 0, default=0),
-        weight_block_size=_weight_block_size(fields),
+        weight_block_size=weight_block_size(fields),
         bos_token_id=fields.integer("bos_token_id", 0) if fields.has("bos_token_id") else None,
         eos_token_ids=_eos_token_ids(fields, generation_config or {}),
         metadata=_metadata(fields),
@@ -160,30 +161,6 @@ def _scaling(rope: Fields) -> YarnScaling | None:
         mscale=rope.number("mscale", default=1.0),
         mscale_all_dim=0.0 if mscale_all_dim == 0 else rope.number("mscale_all_dim", default=0.0),
     )
-
-
-def _weight_block_size(fields: Fields) -> tuple[int, int] | None:
-    quantization = fields.nested("quantization_config")
-    if quantization is None:
-        return None
-    method = quantization.text("quant_method")
-    if method != "fp8":
-        raise UnsupportedModelError(
-            f"{quantization.where}: quant_method is {method!r}; the engine reads fp8 blocks and unquantized weights"
-        )
-    for key, built in (("fmt", "e4m3"), ("activation_scheme", "dynamic")):
-        if quantization.has(key) and quantization.values[key] != built:
-            raise UnsupportedModelError(
-                f"{quantization.where}: {key} is {quantization.values[key]!r}; the engine reads {built!r} only"
-            )
-    size = quantization.values.get("weight_block_size")
-    if (
-        isinstance(size, list)
-        and len(size) == 2
-        and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in size)
-    ):
-        return size[0], size[1]
-    raise quantization.error("weight_block_size", "two block sizes such as [128, 128]")
 
 
 def _eos_token_ids(fields: Fields, generation_config: Mapping[str, object]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from engine.errors import CheckpointError, LoadCancelledError
+from engine.errors import LoadCancelledError
 from engine.events import LoadProgress
 from engine.model.parameters import (
     AttentionParameters,
@@ -20,15 +20,15 @@ from engine.model.parameters import (
     ModelParameters,
     MoeParameters,
 )
-from engine.quant import fp8
-from engine.quant.formats import FORMATS, convert_into, empty, empty_stack
+from engine.quant.formats import convert_into, empty, empty_stack
 from engine.quant.matrix import Matrix, MatrixStack
 from engine.quant.packing import HeadShape, Packer, empty_packed
 from engine.weights.checkpoint import Checkpoint
 from engine.weights.keeping import Part, bytes_to_read, head_shape, held_bytes, packed_units
-from engine.weights.names import EMBEDDING, HEAD, NORM, layer_prefix, scale_name
+from engine.weights.names import EMBEDDING, HEAD, NORM, layer_prefix
 from engine.weights.placement import Placement
 from engine.weights.safetensors_file import SafetensorsFiles
+from engine.weights.stored import damaged, stored_matrix
 
 _PROGRESS_BYTES = 16 << 20  # an event per 16 MiB: often enough for a bar, too seldom to cost anything
 
@@ -205,22 +205,12 @@ class _Loader:
     def _fill(self, target: Matrix, name: str) -> None:
         """Convert the stored tensor into `target`: a copy, a rounding, or new scales. Tile by tile, see `convert_into`."""
         self._check_cancelled()
-        stored = self._files.map(name)
-        scale = None
-        if stored.dtype is fp8.DTYPE:
-            scale = self._files.map(scale_name(name)).float()
-            if fp8.has_nan(stored) or not bool(scale.isfinite().all()):
-                raise self._not_numbers(name, "it or its scales hold values that are not numbers")
+        stored = stored_matrix(self._checkpoint, self._files, name)
         try:
-            matrix = Matrix(FORMATS[stored.dtype], stored, scale, self._block)
-            convert_into(target, matrix, self._placement.tensors[name].fit or "hqq")
+            convert_into(target, stored, self._placement.tensors[name].fit or "hqq")
         except ValueError as error:
-            raise self._not_numbers(name, str(error)) from error
+            raise damaged(self._checkpoint, name, str(error)) from error
         self._count(name)
-
-    def _not_numbers(self, name: str, problem: str) -> CheckpointError:
-        shard = self._checkpoint.tensors[name].shard
-        return CheckpointError(f"{self._checkpoint.path}: {name}: {problem}; download {shard} again")
 
     def _check_cancelled(self) -> None:
         if self._cancelled():

@@ -12,6 +12,8 @@ EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"
 NORM = "model.norm.weight"
 SCALE_SUFFIX = "_scale_inv"
+GROUP_SCALE_SUFFIX = "_scale"
+ZERO_SUFFIX = "_zero"
 PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 
 _HARMLESS_SUFFIXES = (".rotary_emb.inv_freq",)  # a buffer that older exporters stored; the engine computes it
@@ -49,6 +51,16 @@ class TensorSpec:
 def scale_name(name: str) -> str:
     """Where the block scales of an FP8 matrix are."""
     return name + SCALE_SUFFIX
+
+
+def group_scale_name(name: str) -> str:
+    """Where the scales of an int8 or int4 matrix are, one per group of a row."""
+    return name + GROUP_SCALE_SUFFIX
+
+
+def zero_name(name: str) -> str:
+    """Where the zero points of an int4 matrix are."""
+    return name + ZERO_SUFFIX
 
 
 def layer_prefix(layer: int) -> str:

@@ -130,9 +130,13 @@ def _placed(checkpoint: Checkpoint, assignment: Assignment, fit: Fit) -> TensorP
     chosen = stored if precision == "native" else _FORMATS[precision]
     rows, columns = spec.shape
     block = checkpoint.config.weight_block_size or (128, 128)  # counts for FP8 only
-    group = group_of(chosen, assignment.group_size)
+    stored_group = checkpoint.formats[spec.name].group_size if spec.name in checkpoint.formats else None
+    asked = assignment.group_size
+    if chosen is stored and (asked is None or precision == "native"):
+        asked = stored_group
+    group = group_of(chosen, asked)
     size = nbytes(chosen, rows, columns, block, group)
-    fitted = fit if chosen is Format.INT4 and chosen is not stored else None
+    fitted = None if chosen is not Format.INT4 or (chosen is stored and group == stored_group) else fit
     return TensorPlacement(spec, assignment.device, chosen, size, group, fitted)
 
 

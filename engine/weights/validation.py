@@ -8,26 +8,37 @@ from collections.abc import Mapping
 from engine.errors import CheckpointError
 from engine.model.config import ModelConfig
 from engine.quant.fp8 import scale_shape
+from engine.quant.grouped import num_groups
+from engine.quant.int4 import packed_columns
 from engine.weights.names import (
     EMBEDDING,
     HEAD,
     SCALE_SUFFIX,
     Kind,
     TensorSpec,
+    group_scale_name,
     is_harmless,
     is_mtp_mark,
     layer_of,
     scale_name,
+    zero_name,
 )
+from engine.weights.quantization import StoredFormat
 from engine.weights.safetensors_header import TensorInfo
 from engine.weights.shards import some
 
 _FLOATS = frozenset({"F32", "F16", "BF16"})
 _FP8 = "F8_E4M3"
+_FLOAT = StoredFormat("float")
+_CODES = {"int8": "I8", "int4": "U8"}
 
 
 def check_tensors(
-    config: ModelConfig, specs: Mapping[str, TensorSpec], tensors: Mapping[str, TensorInfo], where: str
+    config: ModelConfig,
+    specs: Mapping[str, TensorSpec],
+    tensors: Mapping[str, TensorInfo],
+    where: str,
+    formats: Mapping[str, StoredFormat] = {},
 ) -> tuple[str, ...]:
     """Notes on what is recognised and left out. Raises CheckpointError with every kind of misfit, the first few of each."""
     scales: set[str] = set()
@@ -35,11 +46,21 @@ def check_tensors(
     misfits: list[str] = []
     for name, spec in specs.items():
         info = tensors.get(name)
+        stored = formats.get(name, _FLOAT)
         if info is None:
             missing.append(name)
+        elif stored.group_size and spec.kind.is_matrix:
+            parts = _group_parts(spec, stored)
+            scales |= parts.keys()
+            missing += [part for part in parts if part not in tensors]
+            misfits += _part_problems(parts | {name: _codes(spec, stored)}, tensors)
         elif info.shape != spec.shape:
             misfits.append(f"{name} is {list(info.shape)}, expected {list(spec.shape)}")
-        elif info.dtype == _FP8 and spec.kind.is_matrix and spec.kind is not Kind.EMBEDDING:
+        elif (
+            info.dtype == _FP8
+            and spec.kind.is_matrix
+            and (spec.kind is not Kind.EMBEDDING or stored.precision == "fp8")
+        ):
             scales.add(scale_name(name))
             problem = _scale_problem(config, spec, tensors.get(scale_name(name)))
             if problem:
@@ -83,6 +104,33 @@ def _scale_problem(config: ModelConfig, spec: TensorSpec, scale: TensorInfo | No
     if scale.dtype not in _FLOATS:
         return f"{scale_name(spec.name)} is {scale.dtype}, expected F32"
     return None
+
+
+def _codes(spec: TensorSpec, stored: StoredFormat) -> tuple[str, tuple[int, ...]]:
+    """(dtype, shape) of an int8 or int4 matrix's values."""
+    rows, columns = spec.shape
+    width = packed_columns(columns) if stored.precision == "int4" else columns
+    return _CODES[stored.precision], (rows, width)
+
+
+def _group_parts(spec: TensorSpec, stored: StoredFormat) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """(dtype, shape) of its scales, and of an int4 matrix's zero points, by name."""
+    rows, columns = spec.shape
+    groups = (rows, num_groups(columns, stored.group_size))
+    parts: dict[str, tuple[str, tuple[int, ...]]] = {group_scale_name(spec.name): ("BF16", groups)}
+    if stored.precision == "int4":
+        parts[zero_name(spec.name)] = ("F16", groups)
+    return parts
+
+
+def _part_problems(
+    parts: Mapping[str, tuple[str, tuple[int, ...]]], tensors: Mapping[str, TensorInfo]
+) -> list[str]:
+    return [
+        f"{name} is {info.dtype} {list(info.shape)}, expected {dtype} {list(shape)}"
+        for name, (dtype, shape) in parts.items()
+        if (info := tensors.get(name)) is not None and (info.dtype, info.shape) != (dtype, shape)
+    ]
 
 
 def _left_out(

@@ -26,7 +26,15 @@ def folders(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["paths"], ["--version"], ["doctor", "--json"], ["models"], ["review", "--help"]],
+    [
+        ["--help"],
+        ["paths"],
+        ["--version"],
+        ["doctor", "--json"],
+        ["models"],
+        ["review", "--help"],
+        ["convert", "--help"],
+    ],
 )
 def test_a_command_that_runs_no_model_imports_neither_torch_nor_textual(arguments):
     program = (

@@ -6,8 +6,12 @@ import sys
 
 import pytest
 
+from engine import Profile, convert_checkpoint
 from engine.errors import ModelError, ModelNotFoundError
 from engine.planner import read_shape
+from engine.planner.need import compute_need
+from engine.weights.checkpoint import Checkpoint
+from engine.weights.placement import place
 from tests.conftest import ROOT
 from tests.engine.checkpoints import random_config, write_checkpoint
 
@@ -70,3 +74,12 @@ def test_a_plan_loads_no_torch():
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert done.stdout.split() == ["False", "671026419200"]
+
+
+def test_a_converted_folder_is_planned_with_its_own_formats_and_groups(tmp_path):
+    write_checkpoint(tmp_path / "source", random_config())
+    profile = Profile(precision="int4", group_size=32)
+    convert_checkpoint(tmp_path / "source", tmp_path / "out", profile)
+    shape, checkpoint = read_shape(str(tmp_path / "out")), Checkpoint.open(tmp_path / "out")
+    for opened in (Profile(), Profile(precision="int4"), Profile(precision="int8")):
+        assert compute_need(shape, opened).weights_bytes == place(checkpoint, opened).total_bytes
