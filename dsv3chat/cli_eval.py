@@ -74,7 +74,10 @@ def evaluation(**flags: Any) -> int:
             found = _measure(launches, text, flags["tokens"], flags["answers"], narrator, redraws)
         except KeyboardInterrupt:
             narrator.erase()
-            code, message = interrupts.exit_code or exit_codes.INTERRUPTED, "interrupted; nothing was printed"
+            code, message = (
+                interrupts.exit_code or exit_codes.INTERRUPTED,
+                "interrupted before there was a table",
+            )
             if flags["as_json"]:
                 JsonOutput(sys.stdout.buffer).error(message, "KeyboardInterrupt", code)
             else:
