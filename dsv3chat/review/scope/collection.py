@@ -12,7 +12,13 @@ from dsv3chat.review.scope.errors import BadPathError
 from dsv3chat.review.scope.ignore import OWN_IGNORE, Excluded, IgnoreFiles
 from dsv3chat.review.scope.patch import FileDiff
 from dsv3chat.review.scope.paths import leads_inside, shown
-from dsv3chat.review.scope.reading import SkippedError, long_lines, read_bytes, source_file
+from dsv3chat.review.scope.reading import (
+    SkippedError,
+    UnreadableError,
+    long_lines,
+    read_bytes,
+    source_file,
+)
 from dsv3chat.review.values import Scope, Skipped, SourceFile
 
 
@@ -28,10 +34,11 @@ class Rules:
 class Collection:
     """What has been read and skipped so far. `named`: paths from the root that the person wrote."""
 
-    def __init__(self, root: Path, named: Iterable[str], rules: Rules) -> None:
+    def __init__(self, root: Path, named: Iterable[str], rules: Rules, *, is_diff: bool) -> None:
         self.root = root
         self.named = frozenset(named)
         self.rules = rules
+        self.is_diff = is_diff
         self.files: dict[str, SourceFile] = {}
         self.skipped: dict[str, str] = {}
         self.failed: dict[str, str] = {}
@@ -51,7 +58,11 @@ class Collection:
                 raise BadPathError(f"{name} does not exist, and the diff does not name it")
 
     def take(self, path: str, read: Callable[[], SourceFile]) -> None:
-        """Read a file into the scope, or list it with the reason."""
+        """Read a file into the scope, or list it with the reason.
+
+        What cannot be read is skipped where it merely lies in a folder, has failed where a diff says that it changed, and
+        raises BadPathError where the person named it.
+        """
         try:
             self._check(path)
             file = read()
@@ -59,6 +70,13 @@ class Collection:
             self.skipped.setdefault(left_out.path, str(left_out))
         except _DamagedError as damaged:
             self.failed[path] = str(damaged)
+        except UnreadableError as unreadable:
+            if path in self.named:
+                raise BadPathError(f"{path} cannot be read: {unreadable.why}") from unreadable
+            if self.is_diff:
+                self.failed[path] = str(unreadable)
+            else:
+                self.skip(path, str(unreadable))
         except SkippedError as skipped:
             self.skip(path, str(skipped))
         else:
@@ -75,13 +93,13 @@ class Collection:
     def skip(self, path: str, reason: str) -> None:
         self.skipped[shown(path)] = reason
 
-    def scope(self, description: str, *, is_diff: bool) -> Scope:
+    def scope(self, description: str) -> Scope:
         return Scope(
             self.root,
             description,
             tuple(self.files[path] for path in sorted(self.files)),
             tuple(Skipped(path, self.skipped[path]) for path in sorted(self.skipped)),
-            is_diff,
+            self.is_diff,
             tuple(Skipped(path, self.failed[path]) for path in sorted(self.failed)),
         )
 

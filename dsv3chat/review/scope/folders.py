@@ -16,7 +16,7 @@ from dsv3chat.review.values import Scope
 
 def of_folders(paths: Sequence[Path], cwd: Path, rules: Rules) -> Scope:
     """What lies in the paths; no path means `cwd`. Raises ScopeError."""
-    targets = [existing(path, cwd) for path in paths] or [cwd]
+    targets = [existing(path, cwd) for path in paths or [cwd]]
     listing, repositories, notes = Listing(), [], dict[str, None]()
     for target in dict.fromkeys(targets):
         folder = target if target.is_dir() else target.parent
@@ -29,7 +29,7 @@ def of_folders(paths: Sequence[Path], cwd: Path, rules: Rules) -> Scope:
             listing.files.add(str(target))
     root = _root(targets, repositories, cwd)
     named = (below(root, str(target)) for target in targets if not target.is_dir())
-    found = Collection(root, named, rules)
+    found = Collection(root, named, rules, is_diff=False)
     for path in listing.files:
         name = below(root, path)
         found.take(name, partial(read_listed, found, name))
@@ -40,7 +40,7 @@ def of_folders(paths: Sequence[Path], cwd: Path, rules: Rules) -> Scope:
         raise NothingToReviewError(
             f"nothing to review: {description} holds no file (what .gitignore names is left out)"
         )
-    return found.scope("; ".join((description, *notes)), is_diff=False)
+    return found.scope("; ".join((description, *notes)))
 
 
 def _root(targets: Sequence[Path], repositories: Sequence[Path | None], cwd: Path) -> Path:

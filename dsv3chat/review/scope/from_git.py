@@ -20,7 +20,7 @@ from dsv3chat.review.values import Scope, SourceFile
 def of_git(paths: Sequence[Path], diff: DiffRequest, cwd: Path, rules: Rules) -> Scope:
     """What a diff of the repository around the paths changes in them. Raises ScopeError."""
     git = Git(nearest_folder(paths[0], cwd) if paths else cwd)
-    found = Collection(git.root, (inside(path, cwd, git.root) for path in paths), rules)
+    found = Collection(git.root, (inside(path, cwd, git.root) for path in paths), rules, is_diff=True)
     sides, in_work_tree = _sides(git, diff)
     every = parse(git.diff(*sides))  # the paths are picked here: given to git, they would tear renames apart
     files = [file for file in every if found.is_wanted(file.path)]
@@ -41,7 +41,7 @@ def of_git(paths: Sequence[Path], diff: DiffRequest, cwd: Path, rules: Rules) ->
     if in_work_tree:
         _take_untracked(git, diff, found)
     found.check_named(file.path for file in every)
-    return found.scope(with_paths(diff.description, paths), is_diff=True)
+    return found.scope(with_paths(diff.description, paths))
 
 
 def _sides(git: Git, diff: DiffRequest) -> tuple[list[str], bool]:

@@ -30,7 +30,7 @@ def of_text(paths: Sequence[Path], diff: DiffRequest, cwd: Path, rules: Rules) -
         )
     git, _ = repository(cwd)
     root = git.root if git is not None else cwd
-    found = Collection(root, (inside(path, cwd, root) for path in paths), rules)
+    found = Collection(root, (inside(path, cwd, root) for path in paths), rules, is_diff=True)
     below = "" if cwd == root else f"{cwd.relative_to(root).as_posix()}/"
     known = []
     for file in files:
@@ -39,7 +39,7 @@ def of_text(paths: Sequence[Path], diff: DiffRequest, cwd: Path, rules: Rules) -
         if found.is_wanted(path):
             take_changed(found, file, path, read)
     found.check_named(known)
-    return found.scope(with_paths(diff.description, paths), is_diff=True)
+    return found.scope(with_paths(diff.description, paths))
 
 
 def _in_tree(

@@ -193,7 +193,8 @@ class Git:
                 "git is not installed, or not on PATH; a diff of a repository needs it"
             ) from error
         except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument
-            raise GitFailedError(f"git cannot be started in {self._folder}: {error}") from error
+            why = error.strerror if isinstance(error, OSError) else error
+            raise GitFailedError(f"git cannot be started in {self._folder}: {why}") from error
 
 
 def _lines(names: Sequence[str]) -> bytes:

@@ -154,8 +154,8 @@ class _Parser:
                 and not self._section.new
             ):
                 return None  # restates the file of `diff --git`
-            if self._section is not None and self._section.wrong and not self._section.hunks:
-                return None
+            if self._section is not None and self._section.wrong and not self._section.new:
+                return None  # restates the file of `diff --cc`
             new = side(self._peek().removesuffix(b"\r")[4:])
             self._next += 1
             return _Section(old=side(line[4:]), new=new)
@@ -203,10 +203,27 @@ class _Parser:
             elif kind != b"\\":
                 break
             self._next += 1
-        if old_left or new_left or (lines and start == 0):
+        swallowed = self._swallowed_header(first, has_context=len(lines) > len(changed))
+        if swallowed:
+            self._next -= 2
+        if swallowed or old_left or new_left or (lines and start == 0):
             section.wrong = f"{_DAMAGED}: the hunk in line {first} is not what its header says"
             return
         section.hunks.append(PatchHunk(start, tuple(lines), frozenset(changed), tuple(removed)))
+
+    def _swallowed_header(self, first: int, has_context: bool) -> bool:
+        """Whether the last two lines, read as a removed and an added one, are the next file's names before its first hunk.
+
+        A whole hunk ends so only without context: with it, lines that did not change follow, unless it is the file's last.
+        """
+        at = self._next
+        return (
+            has_context
+            and at >= first + 2
+            and self._lines[at - 2].startswith(b"--- ")
+            and self._lines[at - 1].startswith(b"+++ ")
+            and self._peek().startswith(b"@@ ")
+        )
 
 
 def _extended_header(section: _Section, line: bytes) -> None:

@@ -10,9 +10,12 @@ from dsv3chat.review.scope.errors import BadPathError
 
 
 def existing(path: Path, cwd: Path) -> Path:
-    """A path that the person wrote, absolute, its links followed."""
+    """A path that the person wrote, absolute, its links followed; a folder can be listed. Raises BadPathError."""
     try:
-        return Path(os.path.realpath(cwd / path, strict=True))
+        found = Path(os.path.realpath(cwd / path, strict=True))
+        if found.is_dir():
+            os.scandir(found).close()
+        return found
     except FileNotFoundError as error:
         raise BadPathError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:

@@ -36,6 +36,14 @@ class SkippedError(Exception):
     """The file is not reviewed; the message is the reason in a few words."""
 
 
+class UnreadableError(SkippedError):
+    """The file is there, and the system does not let it be read; `why` in the system's words."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"unreadable: {why}")
+        self.why = why
+
+
 def read_bytes(path: Path, max_bytes: int) -> bytes:
     """The contents of a regular file that is no link. Never waits for a pipe and opens no device. Raises SkippedError."""
     try:
@@ -58,7 +66,7 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
     except FileNotFoundError as error:
         raise SkippedError("gone from the disk") from error
     except OSError as error:
-        raise SkippedError(f"unreadable: {error.strerror or error}") from error
+        raise UnreadableError(error.strerror or str(error)) from error
     if len(data) > max_bytes:
         raise SkippedError(too_large(len(data), max_bytes))
     return data

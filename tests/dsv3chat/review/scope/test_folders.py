@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from dsv3chat.review.scope import BadPathError, NothingToReviewError, ScopeError, open_scope
+from dsv3chat.review.scope import (
+    BadPathError,
+    DiffRequest,
+    GitFailedError,
+    NothingToReviewError,
+    ScopeError,
+    open_scope,
+)
 from dsv3chat.review.scope.git import Git
 
 CODE = "import os\n\nprint(os)\n"
@@ -321,3 +328,54 @@ def test_the_number_of_git_calls_does_not_grow_with_the_files(repo, monkeypatch)
     assert len(scope_of(repo.root).files) == 200
     assert calls.count("ls-files") == 1
     assert len(calls) <= 4
+
+
+@pytest.fixture
+def closed(monkeypatch):
+    """Files whose names begin with "closed" cannot be opened."""
+    real = os.open
+
+    def refuse(path, *arguments, **options):
+        if os.path.basename(path).startswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr("dsv3chat.review.scope.reading.os.open", refuse)
+
+
+def test_a_named_file_that_cannot_be_read_is_an_error(tree, closed):
+    tree.write("x.py", CODE)
+    tree.write("closed.py", CODE)
+    with pytest.raises(BadPathError, match=r"^closed.py cannot be read: Permission denied$"):
+        open_scope([Path("x.py"), Path("closed.py")], cwd=tree.root)
+
+
+def test_a_changed_file_that_cannot_be_read_has_failed(repo, closed):
+    repo.write("x.py", CODE)
+    repo.commit()
+    repo.write("closed.py", CODE)
+    scope = open_scope([], diff=DiffRequest.uncommitted(), cwd=repo.root)
+    assert [(place.path, place.reason) for place in scope.failed] == [
+        ("closed.py", "unreadable: Permission denied")
+    ]
+
+
+@pytest.mark.parametrize("paths", [[], [Path("sub")]])
+def test_a_named_folder_that_cannot_be_opened_is_an_error_in_words(tmp_path, monkeypatch, paths):
+    (tmp_path / "sub").mkdir()
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("dsv3chat.review.scope.paths.os.scandir", refuse)
+    with pytest.raises(BadPathError, match=r"(sub|\w) cannot be read: Permission denied$"):
+        open_scope(paths, cwd=tmp_path)
+
+
+def test_git_that_cannot_be_started_in_a_folder_is_said_without_python_words(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied", tmp_path)
+
+    monkeypatch.setattr("dsv3chat.review.scope.git.subprocess.run", refuse)
+    with pytest.raises(GitFailedError, match=f"in {tmp_path}: Permission denied$"):
+        Git(tmp_path)

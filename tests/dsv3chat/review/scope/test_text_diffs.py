@@ -354,3 +354,31 @@ def test_the_missing_line_feed_at_the_end_is_no_line():
     (file,) = parse(text)
     assert file.hunks[0].lines == (b"b", b"c")
     assert file.hunks[0].changed == {1, 2}
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+@pytest.mark.parametrize("which", ["context", "change"])
+def test_a_plain_hunk_that_lost_lines_does_not_swallow_the_next_file(tmp_path, lost, which):
+    parts = []
+    for name in ("bad.py", "good.py"):
+        (tmp_path / name).write_text(CHANGED)
+        parts.append(
+            "".join(difflib.unified_diff(BODY.splitlines(True), CHANGED.splitlines(True), name, name))
+        )
+    lines = parts[0].splitlines(True)
+    del lines[len(lines) - lost if which == "context" else 4 : len(lines) if which == "context" else 4 + lost]
+    scope = scope_of("".join(lines) + parts[1], tmp_path)
+    assert "damaged" in failed(scope)["bad.py"]
+    assert [(file.path, sorted(file.changed)) for file in scope.files] == [("good.py", [15, 16])]
+
+
+def test_removed_and_added_lines_that_look_like_names_are_read_as_lines(tmp_path):
+    before = "x = 1\n-- a\ny = 2\n" + BODY
+    after = "x = 1\n++ b\ny = 2\n" + BODY.replace("x15 = 15", "x15 = 0")
+    (tmp_path / "a.sql").write_text(after)
+    for context in (0, 3):
+        text = difflib.unified_diff(
+            before.splitlines(True), after.splitlines(True), "a.sql", "a.sql", n=context
+        )
+        (file,) = scope_of("".join(text), tmp_path).files
+        assert sorted(file.changed) == [2, 18]
