@@ -45,8 +45,8 @@ class Interrupts:
             with suppress(OSError):
                 os.write(2, b"\n")
             os._exit(128 + number)
+        self._first_at = time.monotonic()  # before `number`: the next signal may come between these lines
         self.number = number
-        self._first_at = time.monotonic()
         self.stop()
         if self.raising:
             raise KeyboardInterrupt

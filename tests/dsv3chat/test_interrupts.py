@@ -16,6 +16,20 @@ with Interrupts() as interrupts:
 """
 
 
+NESTED = """
+import os, signal, sys
+from dsv3chat.interrupts import Interrupts
+class Nested(Interrupts):
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "number" and value is not None:
+            os.kill(os.getpid(), signal.SIGTERM)
+with Nested() as interrupts:
+    os.kill(os.getpid(), signal.SIGTERM)
+    sys.exit(7 if interrupts.exit_code == 143 else 1)
+"""
+
+
 def run(*pauses: float) -> int:
     return subprocess.run([sys.executable, "-c", PROGRAM, *map(str, pauses)], check=False).returncode
 
@@ -30,3 +44,7 @@ def test_the_same_wish_told_twice_is_one():
 
 def test_a_second_wish_ends_the_process():
     assert run(0, 0.6) == 143
+
+
+def test_the_same_wish_told_again_while_the_first_is_being_noted_is_one():
+    assert subprocess.run([sys.executable, "-c", NESTED], check=False).returncode == 7
