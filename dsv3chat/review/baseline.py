@@ -13,6 +13,7 @@ from dsv3chat.review.values import Finding, Report
 
 BASELINE_FILE = ".dsv3-baseline.json"  # in the scope's root, where no other is named
 _VERSION = 1
+_KEYS = ("fingerprint", "path", "rule")  # of a finding, in the order of Entry
 
 
 class BaselineError(Exception):
@@ -45,19 +46,10 @@ class Baseline:
                 f"the baseline {file} cannot be read: {why}; make one with --update-baseline"
             ) from error
         try:
-            found = json.loads(text)
-            if found["version"] != _VERSION:
-                raise BaselineError(
-                    f"the baseline {file} has version {found['version']!r}, this program reads {_VERSION}; make it anew "
-                    "with --update-baseline"
-                )
-            entries = [
-                Entry(str(e["fingerprint"]), str(e["path"]), str(e["rule"])) for e in found["findings"]
-            ]
-        except (ValueError, KeyError, TypeError) as error:
+            entries = _entries(text)
+        except _WrongError as error:
             raise BaselineError(
-                f"the baseline {file} is not one: {type(error).__name__}: {error}; restore it, or delete it and make one "
-                "with --update-baseline"
+                f"the baseline {file} is not one: {error}; restore it, or delete it and make one with --update-baseline"
             ) from error
         return cls({entry.fingerprint: entry for entry in entries})
 
@@ -120,6 +112,30 @@ class Baseline:
 
 
 OVER_LIMIT = "over --max-findings"  # a reason of Report.dropped
+
+
+class _WrongError(Exception):
+    """The text is no baseline; in which way."""
+
+
+def _entries(text: str) -> list[Entry]:
+    """Raises _WrongError."""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _WrongError(
+            f"it is no JSON (line {error.lineno}, column {error.colno}: {error.msg.lower()})"
+        ) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets as deep
+        raise _WrongError("it is no JSON of a form that a baseline has") from error
+    if not isinstance(found, dict) or not isinstance(found.get("findings"), list):
+        raise _WrongError('expected is an object with "version" and a list "findings"')
+    if found.get("version") != _VERSION:
+        raise _WrongError(f"it has version {json.dumps(found.get('version'))}, this program reads {_VERSION}")
+    for number, entry in enumerate(found["findings"], 1):
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in _KEYS):
+            raise _WrongError(f"finding {number} lacks one of {', '.join(_KEYS)}, each a text")
+    return [Entry(*(entry[key] for key in _KEYS)) for entry in found["findings"]]
 
 
 def _entry(finding: Finding) -> Entry:

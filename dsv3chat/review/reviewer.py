@@ -47,7 +47,7 @@ from dsv3chat.review.values import (
 from engine import EngineError, LoadProgress, Message
 
 DEFAULTS = ReviewOptions()
-_MIN_RATE_TOKENS = 500  # a review of less says little about the speed of the next one
+_MIN_RATE_TOKENS = 500  # a review of less says little about the speed of the next one, more than nothing
 NO_CONFIDENCE = (
     "the backend gives no probabilities: every confidence is 1, and --min-confidence drops nothing"
 )
@@ -236,7 +236,8 @@ class Review:
     def _finish(self, tally: Tally, notes: list[str], seconds: float) -> Report:
         cache, asker = self._cache, self._asker
         rate = self._pace.rate() if self._pace is not None else None
-        if cache is not None and rate is not None and asker.prompt_tokens >= _MIN_RATE_TOKENS:
+        says_much = asker.prompt_tokens >= _MIN_RATE_TOKENS or self._known_rate is None
+        if cache is not None and rate is not None and says_much:
             cache.keep_rate(self._rate_key, rate)
         if tally.without_confidence:
             notes.append(NO_CONFIDENCE)

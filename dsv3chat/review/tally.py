@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from dsv3chat.review.answer import Candidate
 from dsv3chat.review.baseline import OVER_LIMIT, Baseline
 from dsv3chat.review.fingerprint import fingerprint
 from dsv3chat.review.inspection import DUPLICATE, Result, Sure
@@ -100,9 +101,9 @@ class Tally:
             rule=candidate.rule,
             title=candidate.title,
             message=candidate.message,
-            suggestion=candidate.suggestion,
+            suggestion=candidate.suggestion if _changes(candidate, lines) else "",
             confidence=sure.confidence,
-            line_text=lines[candidate.line - 1],
+            line_text="\n".join(lines[candidate.line - 1 : candidate.end_line]),
             fingerprint=mark,
             state="suppressed" if suppression is not None else state,
         )
@@ -186,6 +187,13 @@ class Tally:
             for suppression in file.suppressions
             if suppression not in file.used and file.was_looked_at(suppression.line)
         ]
+
+
+def _changes(candidate: Candidate, lines: Sequence[str]) -> bool:
+    """Whether the suggestion is another text than what stands there; white space at the ends of lines is none."""
+    present = lines[candidate.line - 1 : candidate.end_line]
+    suggested = candidate.suggestion.split("\n")
+    return [line.rstrip() for line in suggested] != [line.rstrip() for line in present]
 
 
 def _most_important(findings: Sequence[Finding], limit: int | None) -> list[Finding]:

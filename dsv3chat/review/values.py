@@ -90,7 +90,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One defect at a place. `line_text` is the source of `line` when it was reviewed: what apply and fingerprint hold on to."""
+    """One defect at a place. `line_text` is the source of its lines when they were reviewed, joined by line feeds."""
 
     path: str
     line: int

@@ -127,7 +127,11 @@ class ReviewSession:
         """The finding's lines as they were reviewed."""
         source = self.state.sources.get(finding.path)
         last = max(finding.line, finding.end_line)
-        return source.lines[finding.line - 1 : last] if source is not None else (finding.line_text,)
+        return (
+            source.lines[finding.line - 1 : last]
+            if source is not None
+            else tuple(finding.line_text.split("\n"))
+        )
 
     def _standing(self, without: _Done | None = None) -> list[Edit]:
         return [done.edit for done in self._edits if done is not without]

@@ -38,7 +38,7 @@ def question(finding: Finding, root: Path, source: SourceFile | None, chat_root:
     last = max(finding.line, min(num, max(finding.line, finding.end_line) + _AROUND))
     label = _attached(root / finding.path, chat_root, first, last)
     if label is None:
-        code = source.lines[first - 1 : last] if source is not None else (finding.line_text,)
+        code = source.lines[first - 1 : last] if source is not None else finding.line_text.split("\n")
         numbered = "\n".join(f"{number}| {line}" for number, line in enumerate(code, first))
         about = f"Is this review finding right, and what is the best change?\n\n{fenced(numbered)}"
     else:

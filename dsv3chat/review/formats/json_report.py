@@ -57,7 +57,7 @@ def report_fields(document: Document) -> dict[str, Any]:
 
 
 def finding_fields(finding: Finding) -> dict[str, Any]:
-    """One finding; `code` is the source of `line`."""
+    """One finding; `code` is the source of its lines."""
     return {
         "path": finding.path,
         "line": finding.line,

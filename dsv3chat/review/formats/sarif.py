@@ -24,6 +24,7 @@ from dsv3chat.review.formats.document import (
     why_incomplete,
 )
 from dsv3chat.review.rules import Rule
+from dsv3chat.review.scope.paths import NOT_UTF8, undo_shown
 from dsv3chat.review.values import Finding, Report, Severity, Skipped
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -193,10 +194,13 @@ def _invocation(document: Document) -> dict[str, Any]:
 
 def _notifications(places: Iterable[Skipped], level: Level, words: str) -> Iterable[dict[str, Any]]:
     for place in places:
-        location = {"physicalLocation": {"artifactLocation": _artifact(place.path)}}
+        path, what = place.path, place.reason
+        if place.reason == NOT_UTF8:  # the URI has the file's own bytes, which no viewer can show
+            path, what = undo_shown(place.path), f"{place.path}: {place.reason}"
+        location = {"physicalLocation": {"artifactLocation": _artifact(path)}}
         yield {
             "level": level,
-            "message": {"text": _message(f"{words}: {place.reason}")},
+            "message": {"text": _message(f"{words}: {what}")},
             "locations": [location],
         }
 

@@ -11,7 +11,7 @@ from dsv3chat.review.scope.changed import changed_file, joined
 from dsv3chat.review.scope.errors import BadPathError
 from dsv3chat.review.scope.ignore import OWN_IGNORE, Excluded, IgnoreFiles
 from dsv3chat.review.scope.patch import FileDiff
-from dsv3chat.review.scope.paths import leads_inside, shown
+from dsv3chat.review.scope.paths import NOT_UTF8, leads_inside, shown
 from dsv3chat.review.scope.reading import (
     SkippedError,
     UnreadableError,
@@ -105,7 +105,7 @@ class Collection:
 
     def _check(self, path: str) -> None:
         if shown(path) != path:
-            raise SkippedError("its name is not UTF-8")
+            raise SkippedError(NOT_UTF8)
         if (pattern := self._excluded.match(path)) is not None:
             raise _LeftOutError(path, f"excluded by {pattern}")
         if path not in self.named and (ignored := self._own.match(path)) is not None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from dsv3chat.review.scope.errors import BadPathError
+
+NOT_UTF8 = "its name is not UTF-8"  # why a file is skipped
+_SHOWN_BYTE = re.compile(r"\\x([89a-f][0-9a-f])")
 
 
 def existing(path: Path, cwd: Path) -> Path:
@@ -63,6 +67,11 @@ def below(root: Path, path: str) -> str:
 def shown(path: str) -> str:
     """The path, or one with \\xNN for the bytes of a name that is not UTF-8, which no output format could hold."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def undo_shown(path: str) -> str:
+    r"""The path of which `shown` gave this; for one of a file whose name is not UTF-8."""
+    return _SHOWN_BYTE.sub(lambda match: chr(0xDC00 + int(match[1], 16)), path)
 
 
 def several(names: Sequence[str]) -> str:

@@ -75,10 +75,17 @@ def test_entries_can_be_taken_out_again():
     [
         (None, "No such file"),
         (b"\xff", "not UTF-8"),
-        (b"{", "is not one"),
-        (b"[]", "is not one"),
-        (b'{"version": 2, "findings": []}', "version 2, this program reads 1"),
-        (b'{"version": 1, "findings": [{"path": "a"}]}', "is not one"),
+        (b"{\n", "is not one: it is no JSON .line 2, column 1: expecting property name"),
+        (b"[" * 100_000, "is not one: it is no JSON"),
+        (b"[]", 'is not one: expected is an object with "version" and a list "findings"'),
+        (b'{"version": 1}', 'is not one: expected is an object with "version" and a list "findings"'),
+        (b'{"findings": []}', "it has version null, this program reads 1"),
+        (b'{"version": 2, "findings": []}', "it has version 2, this program reads 1"),
+        (
+            b'{"version": 1, "findings": [{"path": "a"}]}',
+            "finding 1 lacks one of fingerprint, path, rule, each a text",
+        ),
+        (b'{"version": 1, "findings": [7]}', "finding 1 lacks"),
     ],
 )
 def test_a_file_that_is_no_baseline_is_refused_with_what_to_do(tmp_path, content, words):

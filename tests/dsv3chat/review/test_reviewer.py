@@ -33,6 +33,7 @@ from tests.dsv3chat.review.scripted import (
     answer,
     closed,
     finding,
+    general_finding,
     model,
     review,
     run,
@@ -510,6 +511,20 @@ def test_findings_below_the_threshold_do_not_use_a_comment_up():
     assert report.unused_suppressions == (("a.py", 1, ""),)
 
 
+@pytest.mark.parametrize(
+    ("suggestion", "kept"), [("y = 2", ""), ("y = 2  \n", ""), ("y = 3", "y = 3"), ("  y = 2", "  y = 2")]
+)
+def test_a_suggestion_that_is_what_stands_there_is_none(suggestion, kept):
+    (found,) = run(ScriptedBackend(answer(finding(line=2, suggestion=suggestion))), *files("a")).findings
+    assert found.suggestion == kept
+
+
+def test_a_finding_of_several_lines_holds_their_source():
+    text = answer(general_finding(1, 2) | {"suggestion": "x = 1\ny = 2"})
+    (found,) = run(ScriptedBackend(text), *files("a"), protocol=GENERAL).findings
+    assert (found.line_text, found.suggestion) == ("x = 1\ny = 2", "")
+
+
 # ---- figures
 
 
@@ -529,6 +544,15 @@ def test_the_speed_of_a_review_is_the_first_estimate_of_the_next(cache):
     second = review(ScriptedBackend(), *files("ef", text), cache=cache)
     assert second.plan.seconds > 0
     assert next(second.events()).seconds_left == pytest.approx(second.plan.seconds)
+
+
+def test_a_small_review_gives_an_estimate_where_there_is_none_and_replaces_none(cache):
+    list(review(ScriptedBackend(), *files("a"), cache=cache).events())
+    small = review(ScriptedBackend(), *files("b"), cache=cache).plan.seconds
+    assert small > 0
+    cache.keep_rate("d test", 1.0)
+    list(review(ScriptedBackend(), *files("b"), cache=cache).events())
+    assert cache.rate("d test") == 1.0
 
 
 def test_skipped_files_of_the_scope_and_of_the_protocol_are_in_the_report():

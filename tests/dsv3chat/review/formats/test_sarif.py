@@ -12,7 +12,8 @@ import pytest
 from dsv3chat.review.formats import Document
 from dsv3chat.review.formats.sarif import relative_uri, write_sarif
 from dsv3chat.review.general_protocol import GENERAL
-from dsv3chat.review.values import Severity
+from dsv3chat.review.scope.paths import NOT_UTF8
+from dsv3chat.review.values import Severity, Skipped
 from tests.dsv3chat.review.formats.reports import HOSTILE, ODD_PATHS, document, finding, incomplete, report
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas" / "sarif-2.1.0.json").read_text("utf-8"))
@@ -161,6 +162,23 @@ def test_a_suggestion_is_a_fix_of_the_whole_line():
     (replacement,) = fix["artifactChanges"][0]["replacements"]
     assert replacement["insertedContent"]["text"] == "def f(x, acc=None):"
     assert replacement["deletedRegion"] == {"startLine": 12, "startColumn": 1, "endLine": 12, "endColumn": 22}
+
+
+def test_a_suggestion_for_lines_is_a_fix_of_all_of_them():
+    found = finding(line=12, end_line=13, line_text="def f(x,\n      acc=[]):")
+    (result,) = run_of(document(found))["results"]
+    (replacement,) = result["fixes"][0]["artifactChanges"][0]["replacements"]
+    assert replacement["deletedRegion"] == {"startLine": 12, "startColumn": 1, "endLine": 13, "endColumn": 15}
+    region = result["locations"][0]["physicalLocation"]["region"]
+    assert (region["startLine"], region["endLine"]) == (12, 13)
+
+
+def test_the_note_on_a_name_that_is_not_utf_8_has_the_uri_of_the_file():
+    run = run_of(document(skipped=(Skipped(r"lib/lat\xfcn.py", NOT_UTF8), Skipped(r"a\xfcb.py", "binary"))))
+    notes = run["invocations"][0]["toolExecutionNotifications"]
+    uris = [note["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for note in notes]
+    assert uris == ["lib/lat%FCn.py", "a%5Cxfcb.py"]
+    assert notes[0]["message"]["text"] == r"skipped: lib/lat\xfcn.py: its name is not UTF-8"
 
 
 def test_results_stand_by_path_and_line():
