@@ -66,6 +66,7 @@ class NativeKernels(EagerKernels):
         """
         assert not ABSENT, ABSENT
         super().__init__(torch.float32)
+        self.isa = isa or _native.isa()
         self._threads = _native.Threads(num_threads, isa)
         self.packer = NativePacker()
 

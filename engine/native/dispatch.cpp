@@ -9,7 +9,11 @@ namespace {
 
 std::vector<const Kernels*> all_kernels() {
 #if defined(__x86_64__)
-  return {&avx512_kernels, &avx2_kernels, &scalar_kernels};
+  return {
+#if defined(DSV_AMX)
+      &amx_kernels,
+#endif
+      &avx512vnni_kernels, &avx512_kernels, &avxvnni_kernels, &avx2_kernels, &scalar_kernels};
 #elif defined(__aarch64__)
   return {&neon_kernels, &scalar_kernels};
 #else

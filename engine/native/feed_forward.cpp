@@ -30,23 +30,33 @@ void run_experts(const Engine& engine, std::vector<Expert>& experts, int out_pan
     const int group = few ? std::min(4, std::max(1, count / 4)) : 2;
     for (int first = 0; first < count; first += group) units.push_back({e, first, std::min(first + group, count)});
   }
+  std::vector<Inputs> to_gate, to_up, to_down;
+  for (const Expert& expert : experts) {
+    const int num_rows = static_cast<int>(expert.x.size());
+    to_gate.emplace_back(engine, expert.x.data(), num_rows, expert.weights.gate);
+  }
+  const auto together = [&](const Expert& expert) { return to_gate[&expert - experts.data()].serves(expert.weights.up); };
+  if (!std::all_of(experts.begin(), experts.end(), together))
+    for (const Expert& expert : experts)
+      to_up.emplace_back(engine, expert.x.data(), static_cast<int>(expert.x.size()), expert.weights.up);
   engine.pool.run(static_cast<int>(units.size()), [&](int index, int) {
     const auto [e, first, last] = units[index];
     Expert& expert = experts[e];
     const int num_rows = static_cast<int>(expert.x.size());
-    engine.kernels.matmul(expert.x.data(), num_rows, expert.weights.gate, first, last, expert.h.data(), false);
-    engine.kernels.matmul(expert.x.data(), num_rows, expert.weights.up, first, last, expert.up.data(), false);
+    to_gate[e].multiply(expert.weights.gate, first, last, expert.h.data(), false);
+    (to_up.empty() ? to_gate : to_up)[e].multiply(expert.weights.up, first, last, expert.up.data(), false);
     const int begin = 16 * first, end = std::min(16 * last, expert.weights.gate.rows);
     for (int row = 0; row < num_rows; ++row)
       engine.kernels.swiglu(expert.h[row] + begin, expert.up[row] + begin, expert.gates[row], end - begin);
   });
+  for (const Expert& expert : experts)
+    to_down.emplace_back(engine, expert.h.data(), static_cast<int>(expert.h.size()), expert.weights.down);
   const int share = out_panels / (engine.pool.size() * 4);
   const int group = few ? std::clamp(share, 1, 4) : 2;
   engine.pool.run((out_panels + group - 1) / group, [&](int unit, int) {
     const int first = unit * group, last = std::min(first + group, out_panels);
-    for (Expert& expert : experts)
-      engine.kernels.matmul(expert.h.data(), static_cast<int>(expert.h.size()), expert.weights.down, first, last,
-                            expert.out.data(), true);
+    for (std::size_t e = 0; e < experts.size(); ++e)
+      to_down[e].multiply(experts[e].weights.down, first, last, experts[e].out.data(), true);
   });
 }
 

@@ -13,14 +13,16 @@ enum class Format : int { bf16 = 0, fp8 = 1, int8 = 2, int4 = 3 };
 // A matrix (rows, cols) in panels of 16 rows, one after another. Rows are padded with zeros.
 //
 // bf16: for each pair of columns (k, k + 1) sixteen pairs (row 16 p + lane, k), (row 16 p + lane, k + 1), an odd last column
-// padded with zeros. One 64-byte line is one pair of columns: what AVX2 widens with a shift and a mask, and what bf16 and
-// AMX products take.
+// padded with zeros. One 64-byte line is one pair of columns: what AVX2 widens with a shift and a mask, and what AMX's
+// products take.
 //
-// The others: for each group of `group` columns (the last one cut) its scales, then its values.
-//     fp8   a float scale and 12 bytes of nothing; for each column sixteen bytes of e4m3
-//     int8  sixteen bf16 scales; for each column sixteen signed bytes
-//     int4  sixteen bf16 scales and sixteen fp16 zero points; for each pair of columns sixteen bytes, the even column in
-//           the low halves, an odd last column with zeros beside it
+// The others: for each group of `group` columns (the last one cut) its scales, then its codes, padded with zeros.
+//     fp8   a float scale and 12 bytes of nothing; for each pair of columns sixteen pairs of e4m3 (32 bytes)
+//     int8  sixteen bf16 scales; for each four columns sixteen times four signed bytes (a line)
+//     int4  sixteen bf16 scales and sixteen fp16 zero points; for each eight columns sixteen 32-bit words (a line), one a
+//           row: its bytes hold columns 0 to 3 in their low halves, 4 to 7 in their high ones
+// So a shift and a mask give pairs of 16-bit values, (0, 2) and (1, 3) of each four columns, and int8's lines, or the two
+// halves of int4's, are what products of bytes take.
 struct Panels {
   const std::uint8_t* data = nullptr;
   int rows = 0;
@@ -43,8 +45,9 @@ constexpr std::size_t header_bytes(Format format) {
 }
 constexpr std::size_t value_bytes(Format format, int cols) {  // of sixteen rows
   return format == Format::bf16   ? static_cast<std::size_t>(cols + 1) / 2 * 64
-         : format == Format::int4 ? static_cast<std::size_t>(cols + 1) / 2 * 16
-                                  : static_cast<std::size_t>(cols) * 16;
+         : format == Format::fp8  ? static_cast<std::size_t>(cols + 1) / 2 * 32
+         : format == Format::int8 ? static_cast<std::size_t>(cols + 3) / 4 * 64
+                                  : static_cast<std::size_t>(cols + 7) / 8 * 64;
 }
 inline std::size_t Panels::panel_bytes() const {
   if (format == Format::bf16) return value_bytes(format, cols);
@@ -65,11 +68,23 @@ struct Kernels {
   const char* name;
   bool (*supported)();
 
-  // out[m][16 p + lane] (+)= sum over k ascending of x[m][k] w[16 p + lane][k], panels [first, last), in float32.
+  // Rows of x in the form in which products of `num_x` rows with w's format, group and columns take them, one after
+  // another, `prepared_bytes` each, with room for num_x rounded up to a multiple of 16. Zero bytes: as they are, float32.
+  //
+  // int8 and int4: x as 16-bit integers, the largest of each group of columns being 32767 (less where codes times that
+  // would pass 2^31 in a group). Products with the codes are then exact in 32-bit sums, and |error of x| is at most half a
+  // step, 1.6e-5 of its group's largest value. A group with a number that is none gets a scale that is none.
+  std::size_t (*prepared_bytes)(int num_x, const Panels& w);
+  void (*prepare)(const float* x, int num_x, const Panels& w, std::uint8_t* row);
+
+  // out[m][16 p + lane] (+)= sum over k ascending of x[m][k] w[16 p + lane][k], panels [first, last).
   // Every sum runs over k in the same order, whatever the number of rows: a row's result does not depend on the others.
   // `x` and `out` are one pointer a row; `out` gets values only for rows of the matrix that exist.
   void (*matmul)(const float* const* x, int num_x, const Panels& w, int first, int last, float* const* out,
                  bool accumulate);
+  // The same of prepared rows, where `prepared_bytes` is not zero.
+  void (*matmul_prepared)(const std::uint8_t* x, int num_x, const Panels& w, int first, int last, float* const* out,
+                          bool accumulate);
   void (*matmul_float)(const float* const* x, int num_x, const FloatPanels& w, int first, int last,
                        float* const* out, bool accumulate);
 
@@ -99,7 +114,12 @@ struct Kernels {
 extern const Kernels scalar_kernels;
 #if defined(__x86_64__)
 extern const Kernels avx2_kernels;
+extern const Kernels avxvnni_kernels;
 extern const Kernels avx512_kernels;
+extern const Kernels avx512vnni_kernels;
+#if defined(DSV_AMX)
+extern const Kernels amx_kernels;
+#endif
 #elif defined(__aarch64__)
 extern const Kernels neon_kernels;
 #endif

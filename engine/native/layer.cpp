@@ -51,33 +51,6 @@ void write_latent(const Engine& engine, const Layer& layer, const Step& step, in
 
 }  // namespace
 
-std::vector<float*> row_pointers(float* base, std::size_t stride, int count) {
-  std::vector<float*> rows(static_cast<std::size_t>(count));
-  for (int i = 0; i < count; ++i) rows[i] = base + stride * i;
-  return rows;
-}
-
-void multiply(const Engine& engine, const float* const* x, int num_rows, const std::vector<Product>& products) {
-  struct Unit {
-    int product, first, last;
-  };
-  int panels = 0;
-  for (const Product& product : products) panels += product.weights.num_panels();
-  // large enough that taking one costs nothing, small enough that the threads end together
-  const int share = panels / (engine.pool.size() * 6);
-  const int group = num_rows > 4 ? 2 : share >= 8 ? 8 : share >= 4 ? 4 : share >= 2 ? 2 : 1;
-  std::vector<Unit> units;
-  units.reserve(static_cast<std::size_t>(panels / group) + products.size());
-  for (int index = 0; index < static_cast<int>(products.size()); ++index)
-    for (int first = 0, count = products[index].weights.num_panels(); first < count; first += group)
-      units.push_back({index, first, std::min(first + group, count)});
-  engine.pool.run(static_cast<int>(units.size()), [&](int index, int) {
-    const Unit& unit = units[index];
-    const Product& product = products[unit.product];
-    engine.kernels.matmul(x, num_rows, product.weights, unit.first, unit.last, product.out, product.accumulate);
-  });
-}
-
 void run_layer(const Engine& engine, const Layer& layer, const Step& step, void* pages, float* x) {
   const int num_rows = step.num_rows, hidden = layer.hidden;
   const int q_width = layer.heads * (layer.nope + layer.rope), latent_width = layer.rank + layer.rope;

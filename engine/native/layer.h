@@ -89,6 +89,25 @@ struct Engine {  // what every part of a layer computes with
 // Rows of one buffer as pointers, which is what the kernels take.
 std::vector<float*> row_pointers(float* base, std::size_t stride, int count);
 
+// Rows of x as products with w take them: as they are, or prepared once for all the panels that they meet. The same for
+// every matrix of w's format, group and columns.
+class Inputs {
+ public:
+  Inputs() = default;
+  Inputs(const Engine& engine, const float* const* x, int num_rows, const Panels& w);
+  bool serves(const Panels& w) const;
+  // panels [first, last) of w; see Kernels::matmul
+  void multiply(const Panels& w, int first, int last, float* const* out, bool accumulate) const;
+  int num_rows() const { return num_rows_; }
+
+ private:
+  const Kernels* kernels_ = nullptr;
+  const float* const* x_ = nullptr;
+  int num_rows_ = 0;
+  Panels like_;
+  std::vector<std::uint8_t> prepared_;  // empty: x as it is
+};
+
 struct Product {
   Panels weights;
   float* const* out = nullptr;

@@ -37,13 +37,12 @@ std::uint8_t code(const Rows& from, int row, int col) {
 }
 
 void put_code(std::uint8_t* codes, Format format, int k, int lane, std::uint8_t value) {
-  if (format != Format::int4) {
-    codes[16 * k + lane] = value;
-  } else if (k % 2) {
-    codes[16 * (k / 2) + lane] |= static_cast<std::uint8_t>(value << 4);
-  } else {
-    codes[16 * (k / 2) + lane] |= value;
-  }
+  if (format == Format::int4)
+    codes[64 * (k / 8) + 4 * lane + k % 4] |= static_cast<std::uint8_t>(k % 8 < 4 ? value : value << 4);
+  else if (format == Format::int8)
+    codes[64 * (k / 4) + 4 * lane + k % 4] = value;
+  else
+    codes[32 * (k / 2) + 2 * lane + k % 2] = value;
 }
 
 void pack_bf16(const Rows& from, int first, int lanes, std::size_t col_stride, std::size_t row_stride, int cols,

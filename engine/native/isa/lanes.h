@@ -42,26 +42,16 @@ inline Register register_odd(const std::uint8_t* pairs) {
   const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(pairs), high));
 }
-inline __m128i load16(const std::uint8_t* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
 inline __m256i load32(const std::uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
-inline Register register_int8(const std::uint8_t* codes) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load16(codes)));
-}
-inline Register register_low(const std::uint8_t* codes) {
-  return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_cvtepu8_epi32(load16(codes)), _mm512_set1_epi32(15)));
-}
-inline Register register_high(const std::uint8_t* codes) {
-  return _mm512_cvtepi32_ps(_mm512_srli_epi32(_mm512_cvtepu8_epi32(load16(codes)), 4));
-}
 inline Register register_bf16(const std::uint8_t* values) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load32(values)), 16));
 }
 inline Register register_fp16(const std::uint8_t* values) { return _mm512_cvtph_ps(load32(values)); }
-inline Register register_e4m3(const std::uint8_t* codes) {
-  const __m256i wide = _mm256_cvtepu8_epi16(load16(codes));
-  const __m256i size = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x7f)), 7);
-  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(wide, _mm256_set1_epi16(0x80)), 8);
-  return _mm512_cvtph_ps(_mm256_or_si256(size, sign));
+template <bool Odd>
+inline Register register_e4m3(const std::uint8_t* pairs) {
+  const __m256i both = load32(pairs), high = Odd ? both : _mm256_slli_epi16(both, 8);
+  const __m256i mask = _mm256_set1_epi16(static_cast<short>(0xbf80));
+  return _mm512_cvtph_ps(_mm256_and_si256(_mm256_srai_epi16(high, 1), mask));
 }
 
 #elif defined(__AVX2__)
@@ -127,24 +117,15 @@ inline Register register_odd(const std::uint8_t* pairs) {
   const Register high = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(0xffff0000u)));
   return _mm256_and_ps(_mm256_loadu_ps(reinterpret_cast<const float*>(pairs)), high);
 }
-inline __m128i load8(const std::uint8_t* from) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)); }
 inline __m128i load16(const std::uint8_t* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
-inline Register register_int8(const std::uint8_t* codes) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(codes))); }
-inline Register register_low(const std::uint8_t* codes) {
-  return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_cvtepu8_epi32(load8(codes)), _mm256_set1_epi32(15)));
-}
-inline Register register_high(const std::uint8_t* codes) {
-  return _mm256_cvtepi32_ps(_mm256_srli_epi32(_mm256_cvtepu8_epi32(load8(codes)), 4));
-}
 inline Register register_bf16(const std::uint8_t* values) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load16(values)), 16));
 }
 inline Register register_fp16(const std::uint8_t* values) { return _mm256_cvtph_ps(load16(values)); }
-inline Register register_e4m3(const std::uint8_t* codes) {
-  const __m128i wide = _mm_cvtepu8_epi16(load8(codes));
-  const __m128i size = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x7f)), 7);
-  const __m128i sign = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x80)), 8);
-  return _mm256_cvtph_ps(_mm_or_si128(size, sign));
+template <bool Odd>
+inline Register register_e4m3(const std::uint8_t* pairs) {
+  const __m128i both = load16(pairs), high = Odd ? both : _mm_slli_epi16(both, 8);
+  return _mm256_cvtph_ps(_mm_and_si128(_mm_srai_epi16(high, 1), _mm_set1_epi16(static_cast<short>(0xbf80))));
 }
 
 #else  // plain C++, which compilers turn into whatever the target has; also what the others are compared with
@@ -209,34 +190,44 @@ inline Register register_even(const std::uint8_t* pairs) {
 inline Register register_odd(const std::uint8_t* pairs) {
   return each([=](int i) { return widen1(value_at<std::uint16_t>(pairs, 2 * i + 1)); });
 }
-inline Register register_int8(const std::uint8_t* codes) {
-  return each([=](int i) { return static_cast<float>(static_cast<std::int8_t>(codes[i])); });
-}
-inline Register register_low(const std::uint8_t* codes) {
-  return each([=](int i) { return static_cast<float>(codes[i] & 15); });
-}
-inline Register register_high(const std::uint8_t* codes) {
-  return each([=](int i) { return static_cast<float>(codes[i] >> 4); });
-}
 inline Register register_bf16(const std::uint8_t* values) {
   return each([=](int i) { return widen1(value_at<std::uint16_t>(values, i)); });
 }
 inline Register register_fp16(const std::uint8_t* values) {
   return each([=](int i) { return half_to_float(value_at<std::uint16_t>(values, i)); });
 }
-inline Register register_e4m3(const std::uint8_t* codes) {
+template <bool Odd>
+inline Register register_e4m3(const std::uint8_t* pairs) {
   return each([=](int i) {
-    return half_to_float(static_cast<std::uint16_t>((codes[i] & 0x7f) << 7 | (codes[i] & 0x80) << 8));
+    const int code = pairs[2 * i + Odd];
+    return half_to_float(static_cast<std::uint16_t>((code & 0x7f) << 7 | (code & 0x80) << 8));
   });
 }
 
 #endif
 
 // e4m3 as half precision has the same bits at other places and a bias that is 8 larger: register_e4m3 gives value / 256,
-// and what packs fp8 multiplies its scales by 256.
+// and what packs fp8 multiplies its scales by 256. A shift to the right that keeps the sign brings both to their places.
 
 constexpr int REGISTER = sizeof(Register) / sizeof(float);  // lanes of one register
 constexpr int REGISTERS = 16 / REGISTER;                    // registers of sixteen lanes
+
+inline void put(float* to, Lanes value, int count) {
+  if (count >= 16) {
+    store(to, value);
+    return;
+  }
+  float lanes[16];
+  store(lanes, value);
+  std::memcpy(to, lanes, sizeof(float) * static_cast<std::size_t>(count));
+}
+
+inline Lanes get(const float* from, int count) {
+  if (count >= 16) return load(from);
+  float lanes[16] = {};
+  std::memcpy(lanes, from, sizeof(float) * static_cast<std::size_t>(count));
+  return load(lanes);
+}
 
 // e^x, |error| < 2 ulp on [-87, 88], 0 below: x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial of degree 6 in r
 // (the Taylor coefficients; the first one left out is r^7 / 5040 < 1.2e-7 of e^r).

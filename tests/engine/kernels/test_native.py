@@ -34,6 +34,12 @@ def kernels(request: pytest.FixtureRequest) -> native.NativeKernels:
 
 
 FORMATS = (Format.BF16, Format.FP8, Format.INT8, Format.INT4)
+CHAIN = {
+    Format.BF16: 1,
+    Format.FP8: 1,
+    Format.INT8: 2,
+    Format.INT4: 2,
+}  # products behind each other, up to the result
 BLOCK, GROUP = (32, 64), 32  # smaller than the shapes here, so that scales change along rows and columns
 
 
@@ -64,10 +70,40 @@ def heads_of(heads: int, nope: int, v: int, rank: int, fmt: Format = Format.BF16
     return plain, packed
 
 
-def assert_close(got: torch.Tensor, expected: torch.Tensor, terms: int = 1000) -> None:
-    """Float32 sums of `terms` products in another order: each addition rounds once, errors of random signs."""
+def assert_close(
+    got: torch.Tensor,
+    expected: torch.Tensor,
+    terms: int = 1000,
+    products: int = 0,
+    more: torch.Tensor | None = None,
+) -> None:
+    """Float32 sums of `terms` products in another order: each addition rounds once, errors of random signs.
+
+    `products` on 16-bit activations that lie behind each other: each adds an error of random sign to its elements, of a
+    step / sqrt(12), the step being 2^-15 of a group's largest value, some three standard deviations: 2.7e-5 of the
+    result's size, and five times that are allowed. `more`: a bound of what else may differ, element by element.
+    """
     size = float(expected.abs().max())
-    torch.testing.assert_close(got, expected, rtol=0, atol=size * EPS_FP32 * 4 * math.sqrt(terms))
+    allowed = size * (EPS_FP32 * 4 * math.sqrt(terms) + 5 * 2.7e-5 * products)
+    error = (got - expected).abs() - (0.0 if more is None else more)
+    assert float(error.max()) <= allowed, f"{float(error.max())} > {allowed}"
+    assert got.isfinite().all()
+
+
+def rounding_of(x: torch.Tensor, plain: Matrix, isa: str) -> torch.Tensor:
+    """What rounding x may change in x W^T, (rows of x, rows of W): the error of each x times |w|, all of one sign.
+
+    int8 and int4: half a step of 16 bits, the largest of the group being 32767. bf16 and fp8 on AMX: x is the sum of
+    two bf16, each with an error of at most 2^-9 of what it rounds.
+    """
+    error = torch.zeros_like(x)
+    if plain.format in (Format.INT8, Format.INT4):
+        for first in range(0, x.shape[1], plain.group):
+            part = x[:, first : first + plain.group]
+            error[:, first : first + plain.group] = part.abs().amax(dim=1, keepdim=True) * (1.001 / 65534)
+    elif isa == "amx":
+        error = x.abs() * 2.0**-17
+    return error @ dequantized(plain).abs().T
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
@@ -78,7 +114,58 @@ def test_products_equal_the_reference(
 ) -> None:
     plain, packed = matrices(*shape, fmt=fmt)
     x = randn(num_rows, shape[1], seed=1)
-    assert_close(kernels.linear(x, packed[0]), REFERENCE.linear(x, plain[0]), shape[1])
+    assert_close(
+        kernels.linear(x, packed[0]),
+        REFERENCE.linear(x, plain[0]),
+        shape[1],
+        more=rounding_of(x, plain[0], kernels.isa),
+    )
+
+
+@pytest.mark.parametrize("fmt", [Format.INT8, Format.INT4])
+@pytest.mark.parametrize("group", [32, 64, 128, 1024])
+def test_activations_of_any_size_are_multiplied_exactly_enough(
+    kernels: native.NativeKernels, group: int, fmt: Format
+) -> None:
+    """Groups up to one whose sums of codes at their largest would pass 2^31, x at its extremes of size and sign."""
+    columns = group + 40
+    weight = randn(40, columns, seed=3)
+    weight[0] = weight.abs().max()
+    plain = formats.empty(fmt, 40, columns, group=group)
+    formats.convert_into(plain, Matrix(Format.FP32, weight))
+    packed = empty_packed(kernels.packer, 1, plain)[0]
+    kernels.packer.pack(plain, packed.data)
+    x = torch.stack(
+        [
+            torch.ones(columns),
+            -torch.ones(columns) * 3e30,
+            randn(columns, seed=4) * 1e-25,
+            torch.zeros(columns),
+            torch.full((columns,), 1e-38),
+        ]
+    )
+    x[2, ::7] *= 1e3
+    got, expected = kernels.linear(x, packed), REFERENCE.linear(x, plain)
+    step = 1 / min(32767, 2147483000 // (group * (15 if fmt is Format.INT4 else 128)))
+    for row in range(3):
+        bound = float(x[row].abs().max()) * step * float(dequantized(plain).abs().sum(dim=1).max())
+        assert float((got[row] - expected[row]).abs().max()) <= 0.51 * bound
+    assert not got[3].any()
+    assert float(got[4].abs().max()) <= 1e-30
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_is_none_stays_in_its_row(
+    kernels: native.NativeKernels, value: float, fmt: Format
+) -> None:
+    _, packed = matrices(40, 100, fmt=fmt)
+    x = randn(21, 100)
+    x[17, 99] = value
+    out = kernels.linear(x, packed[0])
+    assert not out[17].isfinite().any()
+    assert out[:17].isfinite().all()
+    assert out[18:].isfinite().all()
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
@@ -209,7 +296,7 @@ def test_attention_equals_the_reference(
         expected.append(REFERENCE.mla_expanded(nope, rope, pages.float(), keys, plain.kv_b, 0.4))
         given.append((row, length, keys))
         row += length
-    assert_close(kernels.attend(packed, q, given, pages), torch.cat(expected))
+    assert_close(kernels.attend(packed, q, given, pages), torch.cat(expected), products=CHAIN[fmt])
 
 
 ROUTINGS = {
@@ -240,7 +327,7 @@ def test_feed_forward_equals_the_reference(
     x, residual = randn(num_rows, 53, seed=1), randn(num_rows, 53, seed=2)
     ids, gates = REFERENCE.route(x, plain.router, plain.correction_bias, routing)
     expected = residual + REFERENCE.mlp(x, *plain.dense) + REFERENCE.experts(x, ids, gates, *plain.experts)
-    assert_close(kernels.feed_forward(packed, x, residual), expected)
+    assert_close(kernels.feed_forward(packed, x, residual), expected, products=CHAIN[fmt])
 
 
 def test_experts_that_no_row_chose_are_not_read(kernels: native.NativeKernels) -> None:

@@ -1,0 +1,66 @@
+// Products of one x with several matrices as one job over the threads. Knows no layer.
+#include <algorithm>
+
+#include "layer.h"
+
+namespace dsv {
+
+std::vector<float*> row_pointers(float* base, std::size_t stride, int count) {
+  std::vector<float*> rows(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) rows[i] = base + stride * i;
+  return rows;
+}
+
+Inputs::Inputs(const Engine& engine, const float* const* x, int num_rows, const Panels& w)
+    : kernels_(&engine.kernels), x_(x), num_rows_(num_rows), like_(w) {
+  const std::size_t bytes = kernels_->prepared_bytes(num_rows, w);
+  if (bytes == 0) return;
+  prepared_.resize(bytes * static_cast<std::size_t>((num_rows + 15) / 16 * 16));
+  const auto one = [&](int row, int) {
+    kernels_->prepare(x[row], num_rows, w, prepared_.data() + bytes * static_cast<std::size_t>(row));
+  };
+  if (num_rows <= 4)  // not worth a job
+    for (int row = 0; row < num_rows; ++row) one(row, 0);
+  else
+    engine.pool.run(num_rows, one);
+}
+
+bool Inputs::serves(const Panels& w) const {
+  return w.format == like_.format && w.group == like_.group && w.cols == like_.cols;
+}
+
+void Inputs::multiply(const Panels& w, int first, int last, float* const* out, bool accumulate) const {
+  if (prepared_.empty())
+    kernels_->matmul(x_, num_rows_, w, first, last, out, accumulate);
+  else
+    kernels_->matmul_prepared(prepared_.data(), num_rows_, w, first, last, out, accumulate);
+}
+
+void multiply(const Engine& engine, const float* const* x, int num_rows, const std::vector<Product>& products) {
+  struct Unit {
+    int product, input, first, last;
+  };
+  int panels = 0;
+  for (const Product& product : products) panels += product.weights.num_panels();
+  // large enough that taking one costs nothing, small enough that the threads end together
+  const int share = panels / (engine.pool.size() * 6);
+  const int group = num_rows > 4 ? 2 : share >= 8 ? 8 : share >= 4 ? 4 : share >= 2 ? 2 : 1;
+  std::vector<Inputs> inputs;
+  std::vector<Unit> units;
+  units.reserve(static_cast<std::size_t>(panels / group) + products.size());
+  for (int index = 0; index < static_cast<int>(products.size()); ++index) {
+    const Panels& weights = products[index].weights;
+    int input = 0;
+    while (input < static_cast<int>(inputs.size()) && !inputs[input].serves(weights)) ++input;
+    if (input == static_cast<int>(inputs.size())) inputs.emplace_back(engine, x, num_rows, weights);
+    for (int first = 0, count = weights.num_panels(); first < count; first += group)
+      units.push_back({index, input, first, std::min(first + group, count)});
+  }
+  engine.pool.run(static_cast<int>(units.size()), [&](int index, int) {
+    const Unit& unit = units[index];
+    const Product& product = products[unit.product];
+    inputs[unit.input].multiply(product.weights, unit.first, unit.last, product.out, product.accumulate);
+  });
+}
+
+}  // namespace dsv
