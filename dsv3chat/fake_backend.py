@@ -222,7 +222,9 @@ class FakeBackend:
             raise EngineClosedError("nothing is loaded")
         for step in range(10):
             on_progress(LoadProgress("reading weights", step << 20, 10 << 20, f"layer {step + 1} of 10"))
-            time.sleep(self._switch_s / 10)
+            end = time.monotonic() + self._switch_s / 10
+            while not cancelled() and (left := end - time.monotonic()) > 0:
+                time.sleep(min(left, 0.02))
             if cancelled():
                 raise LoadCancelledError("the switch was stopped")
         if self._switch_error is not None:

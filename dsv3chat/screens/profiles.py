@@ -102,10 +102,12 @@ class ProfilesScreen(ModalScreen[None]):
 
     @work(exclusive=True, group="scan")
     async def scan(self, mark: str = "") -> None:
-        """Read the files again."""
+        """Read the files again, then mark one, unless the person has meanwhile moved to another."""
+        before = self.marked.name if self.marked else ""
         catalogue = await asyncio.to_thread(self._switcher.catalogue)
+        now = self.marked.name if self.marked else ""
         self._plans.clear()
-        self._show(catalogue, mark or (self.marked.name if self.marked else ""))
+        self._show(catalogue, mark if mark and now == before else now)
 
     def _show(self, catalogue: Catalogue, mark: str) -> None:
         self._catalogue, self._situation = catalogue, self._switcher.situation()

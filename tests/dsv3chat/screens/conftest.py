@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dsv3chat.app
+import dsv3chat.screens.review
 from dsv3chat.app import ChatApp
 from dsv3chat.conversation import Conversation
 from dsv3chat.fake_backend import FakeBackend, Reply
@@ -19,15 +19,17 @@ from dsv3chat.settings import Settings
 from dsv3chat.store import Store
 from engine import SamplingParams
 from tests.dsv3chat.screens.scripted_review import ScriptedReview, job_of, make_scope, write_files
+from tests.dsv3chat.shown import PATIENCE_S, Shown
 
 YES = (Reply("Yes."),)
 
 
-class Shown:
+class ShownReview(Shown):
     """A running app with a review and what a test asks of it."""
 
-    def __init__(self, app: ChatApp, pilot, review: ScriptedReview | None, root: Path) -> None:
-        self.app, self.pilot, self.review, self.root = app, pilot, review, root
+    def __init__(self, app: ChatApp, review: ScriptedReview | None, root: Path) -> None:
+        super().__init__(app)
+        self.review, self.root = review, root
 
     @property
     def screen(self) -> ReviewScreen:
@@ -39,35 +41,19 @@ class Shown:
     def chat(self) -> ChatScreen:
         return next(s for s in self.app.screen_stack if isinstance(s, ChatScreen))
 
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
-
-    async def until(self, condition: Callable[[], object], timeout: float = 20.0) -> None:
-        end = time.monotonic() + timeout
-        while not condition():
-            assert time.monotonic() < end, f"waited in vain; the screen:\n{self.text}"
-            await self.pilot.pause(0.02)
-
     async def ended(self) -> None:
-        """Until the review has ended and its end is shown."""
-        timer = lambda: self.screen.is_mounted and not self.screen.polls  # noqa: E731
-        await self.until(lambda: not self.screen.session.running and timer())
-
-    @property
-    def text(self) -> str:
-        """What stands on the screen now."""
-        lines = self.app.screen._compositor.render_strips()
-        return "\n".join("".join(segment.text for segment in line) for line in lines)
-
-    def said(self, words: str) -> bool:
-        return any(words in str(n.message) for n in self.app._notifications)
+        """Until the review has ended and its end was taken; what it draws comes later."""
+        await self.until(lambda: self.screen.is_mounted and not self.screen.session.running)
+        await self.until(lambda: not self.screen.polls)
 
 
 @pytest.fixture
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`async with opened() as s`: the app as `dsv3chat review` opens it, over files on the disk."""
     monkeypatch.setattr(dsv3chat.app, "save_setting", lambda key, value: None)
+    monkeypatch.setattr(
+        dsv3chat.screens.review, "LEAVE_S", PATIENCE_S
+    )  # a slow machine presses esc twice, too
     monkeypatch.setenv("DSV3CHAT_STATE_DIR", str(tmp_path / "state"))
     root = tmp_path / "work"
     root.mkdir()
@@ -104,8 +90,8 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             root,
             review=prepare if alone else None,
         )
-        async with app.run_test(size=size, notifications=toasts) as pilot:
-            shown = Shown(app, pilot, review, root)
+        shown = ShownReview(app, review, root)
+        async with app.run_test(size=size, notifications=toasts) as shown.pilot:
             if alone:
                 await shown.until(lambda: app.reviews.screen is not None and shown.screen.is_mounted)
             if alone and review.hold is None and wait:

@@ -32,7 +32,7 @@ async def test_discuss_opens_the_chat_with_the_finding_and_its_code_and_f3_comes
         await s.until(lambda: shows(s, ReviewScreen))
         assert s.screen.current.finding.title.startswith("Ring")
         await s.press("escape")
-        assert shows(s, ChatScreen)
+        await s.until(lambda: shows(s, ChatScreen))
         assert s.app.is_running
 
 
@@ -56,10 +56,10 @@ async def test_the_model_is_loaded_for_the_chat_when_the_review_needed_none(open
 async def test_a_review_that_was_stopped_before_its_model_was_there_leaves_it_loadable(opened, tmp_path):
     review = ScriptedReview(make_scope(tmp_path / "work"), hold=4)
     async with opened(review, loaded=False) as s:
-        await s.until(lambda: "evict() frees" in s.text)
+        await s.shows("evict() frees")
         await s.press("escape")
         await s.ended()
-        assert "0/3 files" in s.text
+        await s.shows("0/3 files")
         await s.press("d")
         await s.until(lambda: shows(s, ChatScreen) and "kv.py" in s.chat.prompt.text)
 
@@ -68,7 +68,7 @@ async def test_a_model_that_does_not_load_for_the_chat_leaves_the_review_as_it_w
     async with opened(loaded=False) as s:
         s.app.backend.cancel_load()
         await s.press("d")
-        await s.until(lambda: s.said("no chat"))
+        await s.tells("no chat")
         await s.until(lambda: shows(s, ReviewScreen) and "eval of input" in s.text)
         assert s.app.reviews.finish().complete
 
@@ -81,31 +81,30 @@ async def test_review_words_open_a_review_of_the_folder_with_the_chats_own_model
     async with opened(alone=False, replies=[Reply(answer)]) as s:
         await s.until(lambda: shows(s, ChatScreen) and "send" in s.text)
         for char in "/review src/pack.py":
-            await s.pilot.press("space" if char == " " else "slash" if char == "/" else char)
+            await s.press(char)
         await s.press("enter")
         await s.until(lambda: shows(s, ReviewScreen))
         await s.ended()
-        print(s.text, s.screen.session.state.report, s.screen.session.error)
-        assert "1/1 files" in s.text
+        await s.shows("1/1 files")
         assert len(s.app.backend.prompts) >= 1
         await s.press("f3")
-        assert shows(s, ChatScreen)
+        await s.until(lambda: shows(s, ChatScreen))
         await s.press("f3")
-        assert shows(s, ReviewScreen)
+        await s.until(lambda: shows(s, ReviewScreen))
         await s.press("escape")
-        assert shows(s, ChatScreen)
+        await s.until(lambda: shows(s, ChatScreen))
 
 
 async def test_f3_asks_what_to_review_while_there_is_no_review(opened):
     async with opened(alone=False) as s:
         await s.until(lambda: shows(s, ChatScreen) and "send" in s.text)
         await s.press("f3")
-        await s.until(lambda: "what changed since the last commit" in s.text)
+        await s.shows("what changed since the last commit")
         await s.press(*"no[where", "enter")
         await s.until(lambda: s.app.reviews.session is not None and s.app.reviews.error is not None)
-        await s.until(lambda: s.said("no[where"))
+        await s.tells("no[where")
         await s.press("escape")
-        assert shows(s, ChatScreen)
+        await s.until(lambda: shows(s, ChatScreen))
         assert s.app.is_running
 
 
@@ -117,7 +116,7 @@ async def test_a_review_that_ends_while_the_chat_is_shown_says_so(opened, tmp_pa
         await s.until(lambda: shows(s, ReviewScreen) and "evict() frees" in s.text)
         await s.press("f3")
         review.go_on.set()
-        await s.until(lambda: s.said("the review has ended with 3 findings; F3 shows it"))
+        await s.tells("the review has ended with 3 findings; F3 shows it")
 
 
 async def test_a_new_review_takes_the_place_of_the_old_one(opened, tmp_path):

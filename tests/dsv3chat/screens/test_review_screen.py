@@ -36,20 +36,20 @@ def hold(tmp_path, after: int, **more) -> ScriptedReview:
 @pytest.mark.parametrize("size", SIZES)
 async def test_it_shows_findings_code_words_and_the_exit_code(opened, size):
     async with opened(size=size) as s:
-        assert "git diff main...HEAD" in s.text
-        assert "▸" in s.text
-        assert "CRIT" in s.text
-        assert "pack.py:2" in s.text
-        assert "0.81" in s.text
-        assert "Any text runs as code." in s.text
-        assert "-     return eval(x)" in s.text
-        assert "+     return float(x)" in s.text
-        assert "exit code 1" in s.text
+        await s.shows(
+            "git diff main...HEAD",
+            "▸",
+            "CRIT",
+            "pack.py:2",
+            "0.81",
+            "Any text runs as code.",
+            "-     return eval(x)",
+            "+     return float(x)",
+            "exit code 1",
+        )
         await s.press("j")
-        assert "src/kv.py" in s.text
-        assert "◀ HIGH 0.93" in s.text
-        assert "3 + ┃         self.slot" in s.text  # the line's number, its change and the finding's bar
-        assert "hunk 1/2" in s.text
+        await s.shows("src/kv.py", "◀ HIGH 0.93", "hunk 1/2")
+        await s.shows("3 + ┃         self.slot")  # the line's number, its change and the finding's bar
 
 
 async def test_files_have_their_state_in_words_and_signs(opened, tmp_path):
@@ -57,19 +57,10 @@ async def test_files_have_their_state_in_words_and_signs(opened, tmp_path):
     scope = make_scope(tmp_path / "work", skipped=skipped)
     review = ScriptedReview(scope, failed=[Skipped("tests/test_kv.py", "no JSON in the answer")])
     async with opened(review) as s:
-        for words in (
-            "– data.bin",
-            "skip: bin",
-            "● kv.py",
-            "H1 M1",
-            "✗ test_kv.py",
-            "failed",
-            "incomplete: 1 file failed",
-        ):
-            assert words in s.text
-        assert "exit code 3" in s.text
+        await s.shows("– data.bin", "skip: bin", "● kv.py", "H1 M1", "✗ test_kv.py", "failed")
+        await s.shows("incomplete: 1 file failed", "exit code 3")
         await s.press("shift+tab", "end")  # from the findings back to the files
-        assert "no JSON in the answer" in s.text
+        await s.shows("no JSON in the answer")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -78,9 +69,9 @@ async def test_findings_come_while_it_runs_and_the_worst_stands_first_until_the_
 ):
     async with opened(hold(tmp_path, 3), size) as s:
         await s.until(lambda: "Ring slot advanced" in s.text and "eval of input" not in s.text)
-        await s.until(lambda: "exit code will be 1" in s.text)
-        await s.until(lambda: "0/3 files" in s.text and "ETA 06:20" in s.text)
-        assert "● reviewing kv.py" in s.text
+        await s.shows("exit code will be 1")
+        await s.shows("0/3 files", "ETA 06:20")
+        await s.shows("● reviewing kv.py")
         s.review.go_on.set()
         await s.ended()
         assert s.screen.current.finding.title == "eval of input"
@@ -88,7 +79,7 @@ async def test_findings_come_while_it_runs_and_the_worst_stands_first_until_the_
 
 async def test_the_cursor_stays_on_its_finding_while_worse_ones_come_above_it(opened, tmp_path):
     async with opened(hold(tmp_path, 4)) as s:
-        await s.until(lambda: "evict() frees" in s.text)
+        await s.shows("evict() frees")
         await s.press("j")
         s.review.go_on.set()
         await s.ended()
@@ -105,18 +96,18 @@ async def test_nothing_is_drawn_by_a_timer_after_the_end(opened):
 async def test_apply_changes_the_file_and_undo_puts_it_back(opened):
     async with opened() as s:
         await s.press("a")
+        await s.shows("applied")
         assert (s.root / "src/pack.py").read_text() == PACK.replace("return eval(x)", "return float(x)")
-        assert "applied" in s.text
         await s.press("u")
+        await s.until(lambda: s.screen.current.state == "new")
         assert (s.root / "src/pack.py").read_text() == PACK
-        assert s.screen.current.state == "new"
 
 
 async def test_apply_leaves_lines_that_changed_alone_and_says_so(opened):
     async with opened() as s:
         (s.root / "src/pack.py").write_text(PACK.replace("eval", "exec"))
         await s.press("a")
-        assert s.said("no longer what was reviewed")
+        await s.tells("no longer what was reviewed")
         assert "exec" in (s.root / "src/pack.py").read_text()
         assert s.screen.current.state == "new"
 
@@ -127,10 +118,12 @@ async def test_two_suggestions_of_one_file_apply_although_the_first_moves_the_se
     review = ScriptedReview(make_scope(tmp_path / "work"), [first, second])
     async with opened(review) as s:
         await s.press("a", "j", "a")
+        await s.until(lambda: [i.mark for i in s.screen.findings.items] == ["applied", "applied"])
         lines = (s.root / "src/kv.py").read_text().splitlines()
         assert lines[2:5] == ["        a = 1", "        b = 2", "        c = 3"]
         assert lines[11] == "            release(p)"
         await s.press("k", "u", "j", "u")
+        await s.until(lambda: not any(i.mark for i in s.screen.findings.items))
         assert (s.root / "src/kv.py").read_text() == KV
 
 
@@ -138,12 +131,12 @@ async def test_ignore_writes_the_baseline_and_again_takes_it_out(opened):
     async with opened() as s:
         mark = s.screen.current.finding.fingerprint
         await s.press("i")
+        await s.shows("ignored")
         assert mark in Baseline.read(s.root / BASELINE_FILE)
-        assert "ignored" in s.text
         assert s.app.reviews.finish().findings[-1].state == "baseline"
         await s.press("i")
-        assert mark not in Baseline.read(s.root / BASELINE_FILE)
-        assert s.screen.current.is_new
+        await s.until(lambda: s.screen.current.is_new)
+        assert not (s.root / BASELINE_FILE).exists()
 
 
 async def test_ignore_goes_to_the_file_that_the_command_names_and_a_broken_one_is_not_touched(
@@ -153,29 +146,30 @@ async def test_ignore_goes_to_the_file_that_the_command_names_and_a_broken_one_i
     named.write_text("{")
     async with opened(baseline=named) as s:
         await s.press("i")
-        assert s.said("is not one")
+        await s.tells("is not one")
         assert named.read_text() == "{"
         assert s.screen.current.is_new
         named.unlink()
         await s.press("i")
+        await s.until(lambda: not s.screen.current.is_new)
         assert len(Baseline.read(named)) == 1
 
 
 async def test_ignoring_every_serious_finding_changes_the_exit_code(opened):
     async with opened() as s:
-        assert "exit code 1" in s.text
+        await s.shows("exit code 1")
         await s.press("i", "j", "i")
-        await s.until(lambda: "exit code 0" in s.text)
+        await s.shows("exit code 0")
 
 
 async def test_a_false_positive_is_kept_and_can_be_taken_back(opened):
     async with opened() as s:
         mark = s.screen.current.finding.fingerprint
         await s.press("f")
-        assert "(f takes it back)" in s.text
+        await s.shows("(f takes it back)")
         assert s.app.reviews.finish().findings[-1].state == "suppressed"
         await s.press("f")
-        assert s.screen.current.is_new
+        await s.until(lambda: s.screen.current.is_new)
         kept = [json.loads(line) for line in marks_path().read_text().splitlines()]
         assert [(k["verdict"], k["fingerprint"]) for k in kept] == [("false", mark), ("withdrawn", mark)]
 
@@ -184,14 +178,17 @@ async def test_a_false_positive_is_kept_and_can_be_taken_back(opened):
 async def test_the_filter_narrows_while_it_is_typed_and_esc_takes_it_away(opened, size):
     async with opened(size=size) as s:
         await s.press("/", *"sev:high")
-        assert [i.finding.severity for i in s.screen.findings.items] == [Severity.CRITICAL, Severity.HIGH]
+        severities = lambda: [i.finding.severity for i in s.screen.findings.items]  # noqa: E731
+        await s.until(lambda: severities() == [Severity.CRITICAL, Severity.HIGH])
         await s.press(*" ring", "enter")
-        assert [i.finding.title for i in s.screen.findings.items] == ["Ring slot advanced before write"]
-        assert "filtered" in s.text
+        await s.until(
+            lambda: [i.finding.title for i in s.screen.findings.items] == ["Ring slot advanced before write"]
+        )
+        await s.shows("filtered")
         await s.press("escape")
-        assert len(s.screen.findings.items) == 3
+        await s.until(lambda: len(s.screen.findings.items) == 3)
         await s.press("/", *"nowhere")
-        assert "no finding has what is filtered for" in s.text
+        await s.shows("no finding has what is filtered for")
 
 
 async def test_sort_goes_through_its_orders(opened):
@@ -199,45 +196,51 @@ async def test_sort_goes_through_its_orders(opened):
         titles = lambda: [i.finding.line for i in s.screen.findings.items]  # noqa: E731
         assert titles() == [2, 3, 10]
         await s.press("s")
-        assert titles() == [3, 10, 2]  # place
+        await s.until(lambda: titles() == [3, 10, 2])  # place
         await s.press("s")
-        assert titles() == [3, 2, 10]  # confidence
+        await s.until(lambda: titles() == [3, 2, 10])  # confidence
         await s.press("s")
-        assert titles() == [3, 10, 2]  # time
-        assert "by time" in s.text
+        await s.until(lambda: titles() == [3, 10, 2])  # time
+        await s.shows("by time")
 
 
 async def test_known_and_suppressed_findings_are_counted_and_shown_by_b(opened, tmp_path):
     findings = [FINDINGS[0], replace(FINDINGS[1], state="baseline"), replace(FINDINGS[2], state="suppressed")]
     async with opened(ScriptedReview(make_scope(tmp_path / "work"), findings)) as s:
         assert len(s.screen.findings.items) == 1
-        assert "baseline 1" in s.text
-        assert "suppressed 1" in s.text
+        await s.shows("baseline 1", "suppressed 1")
         await s.press("b")
-        assert len(s.screen.findings.items) == 3
-        assert "evict() frees" in s.text
+        await s.until(lambda: len(s.screen.findings.items) == 3)
+        await s.shows("evict() frees")
 
 
 async def test_export_writes_the_report_and_never_over_a_file(opened):
     async with opened() as s:
         await s.press("e")
-        await s.until(lambda: "Export" in s.text and "sarif" in s.text)
+        await s.shows("Export", "sarif")
         await s.press(*"sarif", "enter")
+        await s.tells("review.sarif")
         report = json.loads((s.root / "review.sarif").read_text())
         assert len(report["runs"][0]["results"]) == 3
-        await s.press("e", *"sarif", "enter")
-        assert (s.root / "review-2.sarif").exists()
-        await s.press("e", *"review.sarif")
-        await s.until(lambda: "not overwritten" in s.text)
+        await s.press("e")
+        await s.shows("Export", "sarif")
+        await s.press(*"sarif", "enter")
+        await s.until(lambda: (s.root / "review-2.sarif").exists())
+        await s.press("e")
+        await s.shows("Export", "sarif")
+        await s.press(*"review.sarif")
+        await s.shows("not overwritten")
         await s.press("enter")
-        assert s.said("exists; give another name")
+        await s.tells("exists; give another name")
 
 
 async def test_an_export_while_it_runs_has_what_there_is_so_far(opened, tmp_path):
     async with opened(hold(tmp_path, 4)) as s:
-        await s.until(lambda: "evict() frees" in s.text)
-        await s.press("e", *"out.json", "enter")
-        assert s.said("so far")
+        await s.shows("evict() frees")
+        await s.press("e")
+        await s.shows("Export", "sarif")
+        await s.press(*"out.json", "enter")
+        await s.tells("so far")
         assert "evict" in (s.root / "out.json").read_text()
         assert "eval of input" not in (s.root / "out.json").read_text()
 
@@ -245,20 +248,19 @@ async def test_an_export_while_it_runs_has_what_there_is_so_far(opened, tmp_path
 async def test_copy_takes_the_suggestion_or_the_finding(opened):
     async with opened() as s:
         await s.press("c")
-        assert s.app.clipboard == "    return float(x)"
+        await s.until(lambda: s.app.clipboard == "    return float(x)")
         await s.press("j", "j", "c")
-        assert "src/kv.py:10 medium off-by-one" in s.app.clipboard
+        await s.until(lambda: "src/kv.py:10 medium off-by-one" in s.app.clipboard)
 
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_esc_stops_and_keeps_what_was_found_then_leaves(opened, tmp_path, size):
     async with opened(hold(tmp_path, 4), size) as s:
-        await s.until(lambda: "evict() frees" in s.text)
+        await s.shows("evict() frees")
         await s.press("escape")
         await s.ended()
         assert s.app.is_running
-        assert "stopped" in s.text
-        assert "evict() frees" in s.text
+        await s.shows("stopped", "evict() frees")
         await s.press("escape")
         await s.until(lambda: not s.app.is_running)
     report = s.app.reviews.finish()
@@ -269,7 +271,7 @@ async def test_esc_stops_and_keeps_what_was_found_then_leaves(opened, tmp_path, 
 
 async def test_a_report_is_returned_when_the_program_is_ended_in_the_middle(opened, tmp_path):
     async with opened(hold(tmp_path, 4)) as s:
-        await s.until(lambda: "evict() frees" in s.text)
+        await s.shows("evict() frees")
         s.app.end(143)
         await s.until(lambda: not s.app.is_running)
     report = s.app.reviews.finish()
@@ -283,7 +285,7 @@ async def test_a_review_that_never_ends_still_gives_what_it_told(opened, tmp_pat
     review = hold(tmp_path, 4)
     monkeypatch.setattr(review, "stop", lambda: None)
     async with opened(review) as s:
-        await s.until(lambda: "evict() frees" in s.text)
+        await s.shows("evict() frees")
         report = s.app.reviews.finish()
         assert [f.title for f in report.findings] == [FINDINGS[0].title, FINDINGS[1].title]
         assert not report.complete
@@ -302,21 +304,18 @@ async def test_a_second_run_replaces_what_the_first_one_found(opened):
 @pytest.mark.parametrize("size", SIZES)
 async def test_panes_hunks_and_files_are_reached_from_the_keyboard(opened, size):
     async with opened(size=size) as s:
-        order = []
-        for _ in range(4):
+        for pane in ("code", "detail", "files", "findings"):
             await s.press("tab")
-            await s.until(lambda: s.app.focused is not None)
-            order.append(s.app.focused.id)
-        assert order == ["code", "detail", "files", "findings"]
+            await s.until(lambda pane=pane: s.app.focused is not None and s.app.focused.id == pane)
         await s.press("n")
-        assert s.screen.current.finding.path == "src/kv.py"
-        assert "hunk 1/2" in s.text
+        await s.until(lambda: s.screen.current.finding.path == "src/kv.py")
+        await s.shows("hunk 1/2")
         await s.press("]")
-        assert "hunk 2/2" in s.text
+        await s.shows("hunk 2/2")
         await s.press("]")
-        assert s.said("none further down")
+        await s.tells("none further down")
         await s.press("p")
-        assert s.screen.current.finding.path == "src/pack.py"
+        await s.until(lambda: s.screen.current.finding.path == "src/pack.py")
 
 
 async def test_resizing_moves_the_files_and_keeps_the_finding(opened):
@@ -325,22 +324,24 @@ async def test_resizing_moves_the_files_and_keeps_the_finding(opened):
         await s.pilot.resize_terminal(80, 24)
         await s.until(lambda: "FILES" not in s.text)
         assert s.screen.current.finding.title.startswith("Ring")
-        assert "◀ HIGH" in s.text
+        await s.shows("◀ HIGH")
         await s.pilot.resize_terminal(120, 36)
-        await s.until(lambda: "FILES" in s.text)
+        await s.shows("FILES")
         await s.pilot.resize_terminal(20, 8)
         await s.pilot.pause()
         await s.pilot.resize_terminal(120, 36)
-        await s.until(lambda: "Ring slot" in s.text)
+        await s.shows("Ring slot")
 
 
 async def test_help_shows_the_keys_as_they_are_bound(opened):
     async with opened(settings=Settings(keymap={"review.apply": "z"})) as s:
         await s.press("f1")
-        await s.until(lambda: "In the review" in s.text)
-        assert "put the suggestion into the file" in s.text
-        await s.press("escape", "z")
-        assert "float" in (s.root / "src/pack.py").read_text()
+        await s.shows("In the review")
+        await s.shows("put the suggestion into the file")
+        await s.press("escape")
+        await s.until(lambda: s.app.screen is s.screen)
+        await s.press("z")
+        await s.until(lambda: "float" in (s.root / "src/pack.py").read_text())
 
 
 async def test_the_loading_of_the_model_is_shown(opened, tmp_path):
@@ -358,11 +359,11 @@ async def test_the_loading_of_the_model_is_shown(opened, tmp_path):
 
     review.events = held
     async with opened(review, prepare=prepare, wait=False) as s:
-        await s.until(lambda: "50%" in s.text and "loading: reading weights · layer [3" in s.text)
-        await s.until(lambda: "kv.py" in s.text and "queued" in s.text)
+        await s.shows("50%", "loading: reading weights · layer [3")
+        await s.shows("kv.py", "queued")
         review.go_on.set()
         await s.ended()
-        assert "3/3 files" in s.text
+        await s.shows("3/3 files")
 
 
 async def test_an_error_of_the_review_ends_the_program_and_is_handed_on(opened, tmp_path):
@@ -383,10 +384,10 @@ async def test_an_editor_is_opened_at_the_line(opened, monkeypatch):
     monkeypatch.setenv("EDITOR", "vim -n")
     async with opened() as s:
         await s.press("j", "o")
-        assert calls == [["+3", str(s.root / "src/kv.py")]]
+        await s.until(lambda: calls == [["+3", str(s.root / "src/kv.py")]])
         monkeypatch.setenv("VISUAL", "/usr/bin/code --wait")
         await s.press("o")
-        assert calls[1] == ["--goto", f"{s.root / 'src/kv.py'}:3"]
+        await s.until(lambda: calls[1:] == [["--goto", f"{s.root / 'src/kv.py'}:3"]])
 
 
 async def test_thousands_of_findings_and_files_are_listed_and_the_last_is_a_key_away(opened, tmp_path):
@@ -400,16 +401,16 @@ async def test_thousands_of_findings_and_files_are_listed_and_the_last_is_a_key_
     async with opened(ScriptedReview(scope, many)) as s:
         assert len(s.screen.findings.items) == 10_000
         await s.press("end")
-        assert s.screen.findings.cursor == 9999
-        assert "number 0 " in s.text
-        assert s.screen.files.current.path == "pkg0/m0.py"
+        await s.until(lambda: s.screen.findings.cursor == 9999)
+        await s.shows("number 0 ")
+        await s.until(lambda: s.screen.files.current.path == "pkg0/m0.py")
 
 
 async def test_esc_after_the_end_asks_once_before_it_leaves_the_program(opened):
     async with opened() as s:
         await s.press("escape")
+        await s.tells("esc again to leave")
         assert s.app.is_running
-        assert s.said("esc again to leave")
         await s.press("escape")
         await s.until(lambda: not s.app.is_running)
     assert s.app.reviews.finish().complete
@@ -418,7 +419,7 @@ async def test_esc_after_the_end_asks_once_before_it_leaves_the_program(opened):
 async def test_every_key_is_in_the_palette(opened):
     async with opened() as s:
         await s.press("ctrl+p")
-        await s.until(lambda: "Apply" in s.text)
+        await s.shows("Apply")
         await s.press(*"apply", "enter")
         await s.until(lambda: "float" in (s.root / "src/pack.py").read_text())
 
@@ -430,21 +431,20 @@ async def test_notes_of_the_report_are_told_and_unused_ignores_counted(opened, t
         report(), notes=("the cache is not used: [disk",), unused_suppressions=(("src/kv.py", 1, "x"),)
     )
     async with opened(review) as s:
-        assert s.said("the cache is not used: [disk")
-        assert "unused ignores 1" in s.text
+        await s.tells("the cache is not used: [disk")
+        await s.shows("unused ignores 1")
 
 
 async def test_the_cursor_of_the_files_passes_folders_in_both_directions(opened):
     async with opened() as s:
         await s.press("shift+tab")
         await s.until(lambda: s.app.focused is s.screen.files)
-        seen = []
-        for key in ("home", "j", "j", "j", "k", "k", "k", "end"):
-            await s.press(key)
-            seen.append(s.screen.files.current.path)
         kv, pack, test = "src/kv.py", "src/pack.py", "tests/test_kv.py"
-        assert seen == [kv, pack, test, test, pack, kv, kv, test]
-        assert "clean" in s.text
+        keys = ("home", "j", "j", "j", "k", "k", "k", "end")
+        for key, path in zip(keys, (kv, pack, test, test, pack, kv, kv, test), strict=True):
+            await s.press(key)
+            await s.until(lambda path=path: s.screen.files.current.path == path)
+        await s.shows("clean")
 
 
 async def test_enter_on_a_file_goes_to_its_findings(opened):
@@ -454,7 +454,7 @@ async def test_enter_on_a_file_goes_to_its_findings(opened):
         await s.press("home", "enter")
         await s.until(lambda: s.app.focused is s.screen.findings)
         assert s.screen.current.finding.path == "src/kv.py"
-        assert "WHERE" in s.text
+        await s.shows("WHERE")
 
 
 async def test_a_second_run_that_fails_keeps_the_program_and_the_first_report(opened, tmp_path):
@@ -470,7 +470,7 @@ async def test_a_second_run_that_fails_keeps_the_program_and_the_first_report(op
     async with opened(review, prepare=prepare) as s:
         await s.press("i", "r")
         await s.ended()
-        assert "✗ the model is gone [" in s.text
+        await s.shows("✗ the model is gone [")
         assert s.app.is_running
     report = s.app.reviews.finish()
     assert [f.state for f in report.findings].count("baseline") == 1
@@ -482,16 +482,16 @@ async def test_code_is_selected_with_the_mouse_and_copied_without_its_margin(ope
         await s.pilot._post_mouse_events([MouseMove], "#code", offset=(40, 1), button=1)
         await s.pilot.mouse_up("#code", offset=(40, 1))
         await s.press("ctrl+c")
-        assert s.app.clipboard == PACK.removesuffix("\n")
+        await s.until(lambda: s.app.clipboard == PACK.removesuffix("\n"))
         assert s.app.is_running
 
 
 async def test_a_click_puts_the_cursor_on_a_finding_and_a_file(opened):
     async with opened() as s:
         await s.pilot.click("#findings", offset=(20, 2))
-        assert s.screen.current.finding.line == 10
+        await s.until(lambda: s.screen.current.finding.line == 10)
         await s.pilot.click("#files", offset=(5, 2))
-        assert s.screen.current.finding.path == "src/pack.py"
+        await s.until(lambda: s.screen.current.finding.path == "src/pack.py")
 
 
 def test_every_key_does_something_that_there_is():

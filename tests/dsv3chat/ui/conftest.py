@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dsv3chat.app
+import dsv3chat.screens.chat
 from dsv3chat.app import ChatApp
 from dsv3chat.conversation import Conversation
 from dsv3chat.fake_backend import FakeBackend, Reply
@@ -18,15 +18,13 @@ from dsv3chat.screens.chat import ChatScreen
 from dsv3chat.settings import Settings
 from dsv3chat.store import Store
 from engine import SamplingParams
+from tests.dsv3chat.shown import PATIENCE_S, Shown
 
 HELLO = (Reply("Hello."),)
 
 
-class Chat:
-    """A running app and what a test asks of it."""
-
-    def __init__(self, app: ChatApp, pilot) -> None:
-        self.app, self.pilot = app, pilot
+class Chat(Shown):
+    """A running chat and what a test asks of it."""
 
     @property
     def screen(self) -> ChatScreen:
@@ -36,22 +34,10 @@ class Chat:
     def messages(self):
         return self.app.chat.conversation.path
 
-    async def until(self, condition: Callable[[], object], timeout: float = 20.0) -> None:
-        end = time.monotonic() + timeout
-        while not condition():
-            assert time.monotonic() < end, f"waited in vain; the screen:\n{self.text}"
-            await self.pilot.pause(0.02)
-
-    @property
-    def text(self) -> str:
-        """What stands on the screen now."""
-        lines = self.app.screen._compositor.render_strips()
-        return "\n".join("".join(segment.text for segment in line) for line in lines)
-
     async def say(self, text: str) -> None:
         self.screen.prompt.set_draft(text)
         await self.until(lambda: self.screen.prompt.text == clean(text))
-        await self.pilot.press("enter")
+        await self.press("enter")
 
     async def ask(self, text: str):
         """Send and wait for the whole answer."""
@@ -69,6 +55,9 @@ class Chat:
 def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`async with chat(replies) as c`: a chat that is past the loading screen."""
     monkeypatch.setattr(dsv3chat.app, "save_setting", lambda key, value: None)
+    monkeypatch.setattr(
+        dsv3chat.screens.chat, "QUIT_S", PATIENCE_S
+    )  # a slow machine presses ctrl+c twice, too
     root = tmp_path / "work"
     root.mkdir()
     stores: list[Store] = []
@@ -92,10 +81,10 @@ def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             SamplingParams(),
             root,
         )
-        async with app.run_test(size=size, notifications=toasts) as pilot:
-            opened = Chat(app, pilot)
+        opened = Chat(app)
+        async with app.run_test(size=size, notifications=toasts) as opened.pilot:
             await opened.until(lambda: isinstance(app.screen, ChatScreen) and app.screen.is_mounted)
-            await opened.until(lambda: "send" in opened.text)
+            await opened.shows("send")
             yield opened
 
     yield open_chat

@@ -38,23 +38,23 @@ async def test_everywhere(chat, text):
         Reply(f"{text} and more", fail_after=1, fail_message=text),
     ]
     async with chat(replies, conversation=conversation, toasts=True) as c:
-        await c.pilot.press("f2")
+        await c.press("f2")
         await c.ask(text.replace("@", "at "))
         await c.until(lambda: "after" in c.text or "unclosed" in c.text)
         assert shown_safely(c.text)
         await c.ask(text.replace("@", "at "))
-        await c.until(lambda: "✗ failed" in c.text)
+        await c.shows("✗ failed")
         c.screen.say(text, "error")
         await c.until(lambda: len(c.app.screen.query("Toast")) > 0)
         await c.pilot.pause()
         assert shown_safely(c.text)
-        await c.pilot.press("ctrl+b")
-        await c.until(lambda: "Sessions" in c.text)
+        await c.press("ctrl+b")
+        await c.shows("Sessions")
         assert shown_safely(c.text)
-        await c.pilot.press("escape", "ctrl+r")
-        await c.until(lambda: "History" in c.text)
+        await c.press("escape", "ctrl+r")
+        await c.shows("History")
         assert shown_safely(c.text)
-        await c.pilot.press("escape", "up")
+        await c.press("escape", "up")
         await c.until(lambda: c.screen.prompt.text)
         assert shown_safely(c.text)
 
@@ -62,15 +62,15 @@ async def test_everywhere(chat, text):
 async def test_brackets_stand_in_the_answer_as_they_were_written(chat):
     async with chat([Reply('z [b + reply [1, "3"] and [red]x[/red] and [/')]) as c:
         await c.ask("[bold]hi[/bold]")
-        await c.until(lambda: 'z [b + reply [1, "3"] and [red]x[/red] and [/' in c.text)
-        assert "[bold]hi[/bold]" in c.text
+        await c.shows('z [b + reply [1, "3"] and [red]x[/red] and [/')
+        await c.shows("[bold]hi[/bold]")
 
 
 async def test_a_hostile_file_name_is_offered_and_attached(chat):
     async with chat([Reply("ok")]) as c:
         name = "a[red]b\x1b[2J.py"
         (c.app.chat.root / name).write_text("x = 1\n")
-        await c.pilot.press("@", "a")
+        await c.press("@", "a")
         await c.until(lambda: c.screen.prompt.popup_open)
         assert shown_safely(c.text)
 

@@ -28,13 +28,13 @@ async def test_the_view_follows_the_end_and_lets_go_when_the_reader_scrolls_up(c
         await c.until(lambda: transcript.scroll_offset.y == transcript.max_scroll_y > 0)
         await c.say("two")
         await c.generating(10)
-        await c.pilot.press("pageup")
+        await c.press("pageup")
         await c.until(lambda: not transcript.follow)
         stay = transcript.scroll_offset.y
         await c.until(lambda: transcript.unseen > 2)
         assert transcript.scroll_offset.y == stay
-        await c.until(lambda: "new lines (end)" in c.text)
-        await c.pilot.press("end")
+        await c.shows("new lines (end)")
+        await c.press("end")
         await c.until(lambda: transcript.follow and transcript.scroll_offset.y == transcript.max_scroll_y)
         assert "new lines (end)" not in c.text
 
@@ -45,7 +45,7 @@ async def test_a_resize_wraps_anew_and_keeps_the_end_in_sight(chat, size):
         await c.ask("go")
         for width, height in ((60, 20), (140, 40), size):
             await c.pilot.resize_terminal(width, height)
-            await c.until(lambda: "the end" in c.text)
+            await c.shows("the end")
             assert all(len(line.rstrip()) <= width for line in c.text.splitlines())
 
 
@@ -55,7 +55,7 @@ async def test_the_gauges_stand_in_the_rail_when_wide_in_a_strip_when_narrow_and
         await c.until(lambda: rail.display and not strip.display)
         await c.pilot.resize_terminal(80, 24)
         await c.until(lambda: strip.display and not rail.display)
-        await c.pilot.press("f5")
+        await c.press("f5")
         await c.until(lambda: not strip.display and not rail.display)
 
 
@@ -64,28 +64,25 @@ async def test_every_message_of_a_long_conversation_is_reachable_and_only_the_ne
 ):
     async with chat(conversation=long_conversation(150)) as c:
         transcript = c.screen.transcript
-        await c.until(lambda: "answer 149" in c.text)
+        await c.shows("answer 149")
         await c.until(lambda: not transcript.waiting_entries(1))
         transcript.scroll_home(animate=False)
-        await c.until(lambda: "question 0" in c.text)
+        await c.shows("question 0")
 
 
 async def test_resuming_shows_the_conversation_and_goes_on_with_it(chat):
     async with chat([Reply("more")], conversation=long_conversation(2)) as c:
-        await c.until(lambda: "question 1" in c.text)
+        await c.shows("question 1")
         await c.ask("next")
-        assert [m.content for m in c.app.backend.prompts[-1]][-3:] == [
-            "question 1",
-            f"answer 1\n\n{CODE}",
-            "next",
-        ]
+        sent = [m.content for m in c.app.backend.prompts[-1]]
+        assert sent[-3:] == ["question 1", f"answer 1\n\n{CODE}", "next"]
 
 
 async def test_a_question_that_a_crash_left_without_an_answer_says_how_to_get_it(chat):
     conversation = Conversation()
     conversation.add_user("the question")
     async with chat([Reply("at last")], conversation=conversation) as c:
-        assert any("/regenerate" in str(n.message) for n in c.app._notifications)
+        await c.tells("/regenerate")
         await c.say("/regenerate")
         await c.until(lambda: len(c.messages) == 2 and c.messages[1].text == "at last")
 
@@ -93,11 +90,11 @@ async def test_a_question_that_a_crash_left_without_an_answer_says_how_to_get_it
 async def test_y_copies_the_markdown_and_c_each_code_block_clean(chat):
     async with chat([Reply(CODE)]) as c:
         await c.ask("go")
-        await c.pilot.press("alt+up", "y")
+        await c.press("alt+up", "y")
         await c.until(lambda: c.app.clipboard == CODE)
-        await c.pilot.press("c")
+        await c.press("c")
         await c.until(lambda: c.app.clipboard == "a = [1]\nb = 2")
-        await c.pilot.press("c")
+        await c.press("c")
         await c.until(lambda: c.app.clipboard == "last")
 
 
@@ -105,7 +102,7 @@ async def test_a_selection_is_copied_without_borders(chat):
     async with chat([Reply(CODE)]) as c:
         await c.ask("go")
         transcript = c.screen.transcript
-        await c.until(lambda: "b = 2" in c.text)
+        await c.shows("b = 2")
         rows = [row.content.plain for entry in transcript.entries for row in entry.rows(transcript.look)]
         first = next(i for i, line in enumerate(rows) if "a = [1]" in line)
         selected = Selection.from_offsets(Offset(0, first), Offset(len(rows[first + 1]), first + 1))
@@ -118,7 +115,7 @@ async def test_a_selection_is_copied_without_borders(chat):
 async def test_a_click_on_the_label_copies_the_code_and_on_a_thinking_line_opens_it(chat):
     async with chat([Reply(CODE, thinking="inner voice")]) as c:
         await c.ask("go")
-        await c.until(lambda: "c copy" in c.text)
+        await c.shows("c copy")
 
         def place(text: str) -> tuple[int, int]:
             y = next(i for i, line in enumerate(c.text.splitlines()) if text in line)
@@ -127,4 +124,4 @@ async def test_a_click_on_the_label_copies_the_code_and_on_a_thinking_line_opens
         await c.pilot.click(offset=place("c copy"))
         await c.until(lambda: c.app.clipboard == "a = [1]\nb = 2")
         await c.pilot.click(offset=place("▸ thought"))
-        await c.until(lambda: "inner voice" in c.text)
+        await c.shows("inner voice")
