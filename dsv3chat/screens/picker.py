@@ -40,6 +40,7 @@ class Picker(ModalScreen[str | None]):
         Binding("down", "move(1)", show=False, id="picker.down"),
     ]
     TITLE_TEXT: ClassVar[str] = ""
+    PLACEHOLDER: ClassVar[str] = "type to search"
     EMPTY_TEXT: ClassVar[str] = "nothing found"
     KEYS_TEXT: ClassVar[str] = "⏎ take  esc close"
 
@@ -51,7 +52,7 @@ class Picker(ModalScreen[str | None]):
         """A frame with the filter, the list and the keys."""
         with Vertical(id="picker") as frame:
             frame.border_title = self.TITLE_TEXT
-            filter_input = Input(placeholder="type to search", id="filter")
+            filter_input = Input(placeholder=self.PLACEHOLDER, id="filter")
             filter_input.cursor_blink = False
             yield filter_input
             yield OptionList(id="list")

@@ -134,6 +134,7 @@ class ReviewScreen(Screen[None]):
         self._list()
         self.refresh_bars()
         self._polls = True
+        self.call_after_refresh(self._keys.refresh_keys)
         if self._timer is not None:
             self._timer.resume()
 
@@ -148,10 +149,12 @@ class ReviewScreen(Screen[None]):
         return cast("ChatApp", self.app)
 
     def say(self, text: str, severity: str = "information") -> None:
-        """A passing notice; foreign text in it is data."""
+        """A passing notice that answers a key; foreign text in it is data. Where there is little room it replaces what was said."""
         level: SeverityLevel = "information"
         if severity in ("warning", "error"):
             level = cast("SeverityLevel", severity)
+        if self.has_class("-narrow"):
+            self.app.clear_notifications()
         self.notify(clean(text), severity=level, markup=False, timeout=4 if level == "information" else 8)
 
     # -- while it runs --------------------------------------------------------------------------------------------
@@ -195,9 +198,10 @@ class ReviewScreen(Screen[None]):
             self._timer.pause()
         self._list()
         self.refresh_bars()
+        self._keys.refresh_keys()
         report = self.session.state.report
         for note in report.notes if report is not None else ():
-            self.say(note, "warning")
+            self.notify(clean(note), severity="warning", markup=False, timeout=8)
         self.reviews.ended(self)
 
     def refresh_bars(self) -> None:
@@ -341,7 +345,9 @@ class ReviewScreen(Screen[None]):
         self.refresh_bars()
         known = self.session.state.known
         if known.total() == known["new"]:
-            self.say("no finding is in the baseline or suppressed")
+            none = "no finding was in the baseline or suppressed"
+            aside = self.session.state.num_hidden  # by the person, since
+            self.say(f"{none} before; what you put aside stays in the list" if aside else none)
 
     def action_finding(self, verb: str) -> None:
         """Do something with the finding under the cursor, or with the report: see ReviewActions."""
@@ -377,11 +383,21 @@ class ReviewScreen(Screen[None]):
             self._leave_until = math.inf
             self.say("stopping; what was found is kept, esc again leaves")
             self.refresh_bars()
+            self._keys.refresh_keys()
         elif self.reviews.leaves_program and time.monotonic() >= self._leave_until:
             self._leave_until = time.monotonic() + LEAVE_S
-            self.notify("esc again to leave", timeout=LEAVE_S, markup=False)
+            self.say("esc again to leave")
         else:
             self.reviews.leave()
+
+    def action_leave(self) -> None:
+        """The same key, after the end."""
+        self.action_escape()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """esc is called by what it does: it stops what runs, and leaves what has ended."""
+        stops = self.session.running and not self.session.stopping
+        return stops if action == "escape" else not stops if action == "leave" else True
 
     def interrupt(self) -> None:
         """ctrl+c: copy the selection, else stop, else leave."""

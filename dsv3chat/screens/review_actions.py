@@ -144,7 +144,7 @@ class ReviewActions:
             except FileExistsError:
                 screen.say(f"not exported: {path} exists; give another name", "error")
             except (OSError, ValueError) as error:
-                screen.say(f"not exported: {getattr(error, 'strerror', None) or error}", "error")
+                screen.say(f"not exported to {path}: {getattr(error, 'strerror', None) or error}", "error")
             else:
                 partial = " (the review still runs: what there is so far)" if screen.session.running else ""
                 screen.say(f"exported to {path}{partial}")

@@ -77,6 +77,7 @@ class ReviewPicker(Picker):
     """Dismisses with the words of /review."""
 
     TITLE_TEXT = "Review"
+    PLACEHOLDER = "a path, or --diff REV"
     KEYS_TEXT = "⏎ review  ↑↓ choose  type a path, or --diff REV  esc close"
 
     def lines(self, query: str) -> Sequence[tuple[str, Content]]:

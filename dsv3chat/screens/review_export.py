@@ -21,6 +21,7 @@ class ExportScreen(Picker):
     """Dismisses with `FORMAT FILE`. Typing narrows the formats, or names the file; its ending chooses the format."""
 
     TITLE_TEXT = "Export"
+    PLACEHOLDER = "a format, or a file's name"
     KEYS_TEXT = "⏎ write  ↑↓ format  type a file's name  esc close"
 
     def __init__(self, root: Path) -> None:

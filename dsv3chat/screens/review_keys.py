@@ -20,7 +20,8 @@ def _key(
 _HUNK = "hunk below or above; in a whole file the next finding"
 _FILE = "next or previous file with findings"
 KEYS = (
-    _key("escape", "escape", "stop", "close the filter, stop the review, leave", "esc"),
+    _key("escape", "escape", "stop", "close the filter, stop the review", "esc"),
+    _key("escape", "leave", "leave", "after the end: close the filter, leave", "esc"),
     _key("f1", "help", "help", "this page", "F1"),
     _key("enter,d", "discuss", "discuss", "into the chat, with the finding and its code", "⏎ d"),
     _key(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dsv3chat.backend import ChatBackend
 from dsv3chat.review.apply import Edit, apply_suggestion, undo
-from dsv3chat.review.baseline import BASELINE_FILE, Baseline
+from dsv3chat.review.baseline import BASELINE_FILE, Baseline, BaselineError
 from dsv3chat.review.formats import FORMATS, Document
 from dsv3chat.review.marks import Verdict, add_mark
 from dsv3chat.review.values import Finding, Report
@@ -43,6 +43,7 @@ class ReviewSession:
         self.loading: LoadProgress | None = None
         self._runner = ReviewRunner(prepare)
         self._edits: list[_Done] = []
+        self._made: Path | None = None  # the baseline that `ignore` wrote where there was none
         self._earlier: Report | None = None  # of the run before this one
         self._began = self._told_at = time.monotonic()
 
@@ -95,6 +96,7 @@ class ReviewSession:
                     self.loading = one
                 case Broken(error):
                     self.error, self.loading = error, None
+                    self.state.break_off()
                 case _:
                     self.loading, self._told_at = None, time.monotonic()
                     self.state.absorb((one,))
@@ -160,13 +162,19 @@ class ReviewSession:
     def ignore(self, item: Item) -> Path:
         """Put the finding into the baseline, or take it out again. Returns the baseline's file. Raises BaselineError."""
         path = self.baseline_path
-        baseline = Baseline.read(path) if os.path.lexists(path) else Baseline()
+        is_there = os.path.lexists(path)
+        baseline = Baseline.read(path) if is_there else Baseline()
         if item.mark == "ignored":
-            baseline.removing([item.finding.fingerprint]).write(path)
+            left = baseline.removing([item.finding.fingerprint])
+            if left or path != self._made:
+                left.write(path)
+            else:
+                _delete(path)  # nothing is left of what began with this review
             self.state.set_mark(item, "")
         else:
             baseline.adding([item.finding]).write(path)
             self.state.set_mark(item, "ignored")
+            self._made = self._made if is_there else path
         return path
 
     def mark_false(self, item: Item) -> None:
@@ -211,3 +219,10 @@ class ReviewSession:
         data = FORMATS[name].write(document).encode("utf-8", "surrogateescape")
         with path.open("xb") as file:
             file.write(data)
+
+
+def _delete(baseline: Path) -> None:
+    try:
+        baseline.unlink(missing_ok=True)
+    except OSError as error:
+        raise BaselineError(f"the baseline {baseline} cannot be deleted: {error.strerror}") from error

@@ -175,6 +175,12 @@ class ReviewState:
             if file.status in ("queued", "running"):
                 self._set(file.path, "clean" if file.path in reviewed else "stopped")
 
+    def break_off(self) -> None:
+        """It ended without a report: what is not done stays so."""
+        for file in self.files.values():
+            if file.status in ("queued", "running"):
+                self._set(file.path, "stopped")
+
     # -- the person -----------------------------------------------------------------------------------------------
 
     def set_mark(self, item: Item, mark: Mark) -> None:

@@ -68,14 +68,14 @@ class FindingList(LineView):
 
 
 def heading(width: int, order: str) -> Content:
-    """The names of the columns."""
-    where = _where_width(width)
+    """The names of the columns, as many as leave room for the order."""
     number = " #    " if width >= _WIDE else " "
-    left = f"{number}SEV  CONF  {'WHERE'.ljust(where)}  TITLE"
-    right = "STATE".ljust(_STATE) if width >= _WIDE else ""
-    sorted_by = f"by {order}  "
-    room = max(0, width - 1 - len(left) - len(right) - len(sorted_by))
-    return Content.styled(f"{left}{' ' * room}{sorted_by}{right}"[: width - 1], MUTED)
+    sorted_by = f"by {order}" + ("  " + "STATE".ljust(_STATE) if width >= _WIDE else "")
+    names = [f"{number}SEV  CONF  ", "WHERE".ljust(_where_width(width)), "  TITLE"]
+    while names and len("".join(names).rstrip()) + 2 + len(sorted_by) > width - 1:
+        names.pop()
+    left = "".join(names).rstrip()
+    return Content.styled(f"{left}{sorted_by:>{max(0, width - 1 - len(left))}}"[: width - 1], MUTED)
 
 
 def _where_width(width: int) -> int:
