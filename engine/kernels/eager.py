@@ -1,6 +1,6 @@
-"""The CPU path over torch's own operators: what the product runs on without native kernels. Knows no model.
+"""The kernels over torch's own operators: what a CPU runs on without native ones. Knows no model.
 
-What torch 2.13 does on two Zen 3 cores (AVX2, no AVX-512), in microseconds:
+engine/kernels/cuda.py is the same on a GPU, with other tiles. What torch 2.13 does on two Zen 3 cores (AVX2, no AVX-512), in microseconds:
 
     bf16 product of T rows costs T times one row:      (1152, 576)  T=1 74   T=4 280   T=16 1117   T=256 18353
     widen to float32 in cache, then sgemm:                          T=1 115  T=4 232   T=16 353    T=256 2111
@@ -32,17 +32,29 @@ from engine.quant.matrix import Matrix, MatrixStack
 from engine.quant.widen import take_rows, widen_rows
 
 _FEW_ROWS = 4
+CPU = torch.device("cpu")
 _TILE_VALUES = 1 << 20  # 4 MB of float32: half of it or twice it is 10 to 100 % slower for the head
 
 
 class EagerKernels:
     """`Kernels` with activations in `compute`, float32 or bfloat16. Holds 4 MB of scratch: one object per thread."""
 
-    def __init__(self, compute: torch.dtype) -> None:
+    few_rows = _FEW_ROWS
+    """Up to so many rows of a step are computed one by one, so that none depends on its neighbours."""
+    work_values: int | None = None
+    """Most float32 values of attention's scores, keys and values at a time; None: as many as there are."""
+
+    def __init__(
+        self, compute: torch.dtype, device: torch.device = CPU, tile_values: int = _TILE_VALUES
+    ) -> None:
+        """`tile_values`: how much of a matrix is float32 at a time."""
         assert compute in (torch.float32, torch.bfloat16), compute
         self.compute = compute
-        self.few_rows = _FEW_ROWS
-        self.scratch = torch.empty(_TILE_VALUES, dtype=torch.float32)
+        self.device = device
+        self.scratch = torch.empty(tile_values, dtype=torch.float32, device=device)
+
+    def receive(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to(self.device)
 
     @property
     def layers(self) -> LayerKernels | None:
@@ -97,7 +109,9 @@ class EagerKernels:
         kv_b: Matrix,
         scale: float,
     ) -> torch.Tensor:
-        out = eager_attention.absorbed(q_nope.float(), q_pe, pages, keys, kv_b, scale, self.scratch)
+        out = eager_attention.absorbed(
+            q_nope.float(), q_pe, pages, keys, kv_b, scale, self.scratch, self.work_values
+        )
         return out.to(self.compute)
 
     def mla_expanded(
@@ -109,7 +123,9 @@ class EagerKernels:
         kv_b: Matrix,
         scale: float,
     ) -> torch.Tensor:
-        out = eager_attention.expanded(q_nope.float(), q_pe, pages, keys, kv_b, scale, self.scratch)
+        out = eager_attention.expanded(
+            q_nope.float(), q_pe, pages, keys, kv_b, scale, self.scratch, self.work_values
+        )
         return out.to(self.compute)
 
     def route(
@@ -139,7 +155,7 @@ class EagerKernels:
         if weight.data.dtype == torch.float32:
             return self._times(x, weight.data)
         num_out, num_in = weight.shape
-        rows = max(1, _TILE_VALUES // num_in)
+        rows = max(1, self.scratch.numel() // num_in)
         if num_out <= rows:
             tile = self.scratch[: num_out * num_in].view(num_out, num_in)
             widen_rows(weight, 0, num_out, tile)

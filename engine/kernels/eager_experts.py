@@ -1,4 +1,4 @@
-"""Routing and routed experts in torch on a CPU. Knows no model and no placement.
+"""Routing and routed experts in torch. Knows no model and no placement.
 
 Rows are grouped by expert with one sort and one list of counts per layer; an expert that no row chose is not touched.
 """
@@ -110,6 +110,6 @@ def _grouped(
             results[start:stop] = kernels.mlp(rows[start:stop], gate[expert], up[expert], down[expert])
             start = stop
     place = torch.empty_like(order)
-    place[order] = torch.arange(len(order))
+    place[order] = torch.arange(len(order), device=order.device)
     chosen = results.index_select(0, place).view(num_rows, top_k, -1).float()
     return torch.bmm(gates[:, None], chosen)[:, 0].to(x.dtype)

@@ -30,11 +30,19 @@ class PagedKeys:
     length: int
 
     @classmethod
-    def of(cls, block_ids: tuple[int, ...], start: int, length: int, block_size: int) -> PagedKeys:
-        """The keys `[0, length)` of a request, from as many of its pages as that needs."""
+    def of(
+        cls,
+        block_ids: tuple[int, ...],
+        start: int,
+        length: int,
+        block_size: int,
+        device: torch.device | None = None,
+    ) -> PagedKeys:
+        """The keys `[0, length)` of a request, from as many of its pages as that needs; on the CPU, or on `device`."""
         used = block_ids[: -(-length // block_size)]
         consecutive = used == tuple(range(used[0], used[0] + len(used)))
-        return cls(torch.tensor(used, dtype=torch.int64), used[0] if consecutive else None, start, length)
+        ids = torch.tensor(used, dtype=torch.int64, device=device)
+        return cls(ids, used[0] if consecutive else None, start, length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,13 @@ class Kernels(Protocol):
     @property
     def compute(self) -> torch.dtype:
         """The dtype of activations between operations."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where every tensor that these kernels take lies, and every one that they give."""
+
+    def receive(self, x: torch.Tensor) -> torch.Tensor:
+        """x on this device, whatever device it comes from; the dtype stays. x itself where it is there already."""
 
     @property
     def layers(self) -> LayerKernels | None:

@@ -38,6 +38,10 @@ class ReferenceKernels:
 
     compute = torch.float32
     layers = None
+    device = torch.device("cpu")
+
+    def receive(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to(self.device)
 
     def embed(self, table: Matrix, token_ids: torch.Tensor) -> torch.Tensor:
         return dequantized(table)[token_ids]

@@ -5,6 +5,9 @@ Which page belongs to whom is the scheduler's business; a slot that nobody has w
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import torch
 
 from engine.quant import fp8, latents
@@ -17,12 +20,24 @@ class LatentCache:
     """
 
     def __init__(
-        self, num_layers: int, num_blocks: int, block_size: int, latent_dim: int, dtype: torch.dtype
+        self,
+        num_layers: int,
+        num_blocks: int,
+        block_size: int,
+        latent_dim: int,
+        dtype: torch.dtype,
+        devices: Sequence[torch.device] | None = None,
     ) -> None:
+        """`devices`: where each layer's pages lie, the device of its attention; None: all on the CPU."""
         self.block_size = block_size
+        devices = [torch.device("cpu")] * num_layers if devices is None else devices
         width, dtype = _row(latent_dim, dtype)
-        self._pages = torch.zeros(num_layers, num_blocks, block_size, width, dtype=dtype)
-        self._layers = self._pages.unbind(0)
+        self._pages = {
+            device: torch.zeros(count, num_blocks, block_size, width, dtype=dtype, device=device)
+            for device, count in Counter(devices).items()
+        }
+        layers_of = {device: iter(pages.unbind(0)) for device, pages in self._pages.items()}
+        self._layers = tuple(next(layers_of[device]) for device in devices)
 
     def __getitem__(self, layer: int) -> torch.Tensor:
         return self._layers[layer]
@@ -34,7 +49,7 @@ class LatentCache:
 
     @property
     def nbytes(self) -> int:
-        return self._pages.nbytes
+        return sum(pages.nbytes for pages in self._pages.values())
 
 
 def cache_bytes(num_layers: int, num_tokens: int, latent_dim: int, dtype: torch.dtype) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import groupby
 
 import torch
@@ -14,7 +14,8 @@ from engine.model.config import ModelConfig
 from engine.model.layers import DecoderLayer
 from engine.model.mla import AttentionStep
 from engine.model.packed_layers import PackedLayers, is_packed
-from engine.model.parameters import LayerParameters, ModelParameters
+from engine.model.parameters import ModelParameters
+from engine.model.places import ModelPlaces, hand_over
 from engine.model.rope import inverse_frequencies, rotation_amplitude
 
 Probe = Callable[[int, torch.Tensor], None]
@@ -26,36 +27,48 @@ class DeepseekV3:
     Which rows share a step changes a row's logits only by rounding; where, the kernels' module says.
     """
 
-    def __init__(self, config: ModelConfig, parameters: ModelParameters, kernels: Kernels) -> None:
+    def __init__(
+        self, config: ModelConfig, parameters: ModelParameters, kernels: Kernels | ModelPlaces
+    ) -> None:
+        """`kernels`: of all parts, or of each. The parameters of a part lie on its kernels' device."""
         self.config = config
-        self._parameters, self._kernels = parameters, kernels
+        if not isinstance(kernels, ModelPlaces):
+            kernels = ModelPlaces.all_on(kernels, config.num_hidden_layers)
+        self._parameters, self._places = parameters, kernels
         self._inverse_frequencies = inverse_frequencies(config)
         self._amplitude = rotation_amplitude(config)
-        self._layers = tuple(self._runs(parameters.layers))
+        self._layers = tuple(self._runs())
 
-    def _runs(self, layers: Sequence[LayerParameters]) -> Iterator[DecoderLayer | PackedLayers]:
+    def _runs(self) -> Iterator[DecoderLayer | PackedLayers]:
         """Layers one by one, those that are packed in runs."""
-        for packed, run in groupby(enumerate(layers), lambda item: is_packed(item[1])):
-            members = list(run)
+        layers, places = self._parameters.layers, self._places.layers
+        for packed, run in groupby(range(len(layers)), lambda index: is_packed(layers[index])):
+            indices = list(run)
             if packed:
-                assert self._kernels.layers is not None, "packed weights need kernels that read them"
-                first = members[0][0]
-                yield PackedLayers(self.config, [p for _, p in members], self._kernels.layers, first)
+                members = [layers[index] for index in indices]
+                yield PackedLayers(self.config, members, places[indices[0]].attention, indices[0])
             else:
-                yield from (DecoderLayer(self.config, p, self._kernels) for _, p in members)
+                yield from (DecoderLayer(self.config, layers[i], places[i]) for i in indices)
 
     @torch.inference_mode()
     def forward(self, batch: Batch, cache: LatentCache, probe: Probe | None = None) -> torch.Tensor:
-        """Logits (R, vocab) float32 of `batch.logit_rows`; the latents of all T rows are in the cache afterwards.
+        """Logits (R, vocab) float32 of `batch.logit_rows`, on the head's device; the latents of all T rows are in the
+        cache afterwards. `batch` is on the CPU.
 
         `probe(layer, hidden)` sees the (T, hidden) output of each layer, to find where numbers stop being finite.
         """
-        k, p = self._kernels, self._parameters
-        rotation = k.rotation(batch.positions, self._inverse_frequencies, self._amplitude)
-        step = AttentionStep.of(batch, rotation, cache.block_size)
-        x = k.embed(p.embedding, batch.token_ids)  # (T, hidden)
+        p, k = self._parameters, self._places.embedding
+        steps: dict[int, AttentionStep] = {}
+        x = k.embed(p.embedding, k.receive(batch.token_ids))  # (T, hidden)
         index = 0
         for layer in self._layers:
+            k = layer.kernels
+            x = hand_over(x, k)
+            if id(k) not in steps:
+                steps[id(k)] = AttentionStep.of(
+                    batch, cache.block_size, self._inverse_frequencies, self._amplitude, k
+                )
+            step = steps[id(k)]
             if isinstance(layer, DecoderLayer):
                 x = layer(x, step, cache[index])
                 index += 1
@@ -69,5 +82,5 @@ class DeepseekV3:
                     x = layer(x, step, cache.pages, only=one)
                     probe(one, x)
             index += len(layer)
-        x = k.take_rows(x, batch.logit_rows)  # (R, hidden)
-        return k.head(k.rms_norm(x, p.norm, self.config.rms_norm_eps), p.head)
+        x, k = k.take_rows(x, k.receive(batch.logit_rows)), self._places.head  # (R, hidden)
+        return k.head(k.rms_norm(hand_over(x, k), p.norm, self.config.rms_norm_eps), p.head)

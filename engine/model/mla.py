@@ -29,9 +29,19 @@ class AttentionStep:
     segments: tuple[tuple[Segment, PagedKeys], ...]
 
     @classmethod
-    def of(cls, batch: Batch, rotation: torch.Tensor, block_size: int) -> AttentionStep:
-        keys = (PagedKeys.of(s.block_ids, s.start, s.end, block_size) for s in batch.segments)
-        return cls(rotation, batch.slots, tuple(zip(batch.segments, keys, strict=True)))
+    def of(
+        cls,
+        batch: Batch,
+        block_size: int,
+        inverse_frequencies: torch.Tensor,
+        amplitude: float,
+        kernels: Kernels,
+    ) -> AttentionStep:
+        """For the layers whose attention these kernels compute. `inverse_frequencies` (rope / 2,), on any device."""
+        frequencies, positions = kernels.receive(inverse_frequencies), kernels.receive(batch.positions)
+        rotation = kernels.rotation(positions, frequencies, amplitude)
+        keys = (PagedKeys.of(s.block_ids, s.start, s.end, block_size, kernels.device) for s in batch.segments)
+        return cls(rotation, kernels.receive(batch.slots), tuple(zip(batch.segments, keys, strict=True)))
 
 
 class MultiHeadLatentAttention:

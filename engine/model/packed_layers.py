@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from engine.kernels.protocol import LayerKernels, LayerSizes, LayerWeights
+from engine.kernels.protocol import Kernels, LayerSizes, LayerWeights
 from engine.model.config import ModelConfig
 from engine.model.mla import AttentionStep
 from engine.model.parameters import LayerParameters, MlpParameters, MoeParameters
@@ -24,12 +24,13 @@ class PackedLayers:
     """h = x + attention(norm(x));  y = h + mlp(norm(h)), layer after layer: (T, hidden) float32, in place."""
 
     def __init__(
-        self, config: ModelConfig, layers: Sequence[LayerParameters], kernels: LayerKernels, first: int
+        self, config: ModelConfig, layers: Sequence[LayerParameters], kernels: Kernels, first: int
     ) -> None:
         """`layers` are the model's layers from index `first` on."""
-        self._kernels = kernels
+        assert kernels.layers is not None, "packed weights need kernels that read them"
+        self.kernels, self._run = kernels, kernels.layers
         self._layers = [
-            kernels.layer(_sizes(config, parameters), _weights(parameters)) for parameters in layers
+            self._run.layer(_sizes(config, parameters), _weights(parameters)) for parameters in layers
         ]
         self._first = first
 
@@ -43,7 +44,7 @@ class PackedLayers:
         begin = self._first if only is None else only
         count = len(self._layers) if only is None else 1
         segments = [(segment.row, segment.length, keys) for segment, keys in step.segments]
-        self._kernels.run_layers(
+        self._run.run_layers(
             self._layers[begin - self._first : begin - self._first + count],
             x,
             step.rotation,

@@ -23,6 +23,8 @@ DEFAULT_GROUPS: dict[Format, int] = {Format.INT8: int8.DEFAULT_GROUP, Format.INT
 WIDE = frozenset({Format.FP32, Format.FP16, Format.BF16})
 """Formats without scales."""
 
+CPU = torch.device("cpu")
+
 _TILE_VALUES = 1 << 17  # float32 scratch of 512 KiB
 
 
@@ -44,10 +46,15 @@ def nbytes(fmt: Format, rows: int, columns: int, block: tuple[int, int], group: 
 
 
 def empty(
-    fmt: Format, rows: int, columns: int, block: tuple[int, int] = (128, 128), group: int | None = None
+    fmt: Format,
+    rows: int,
+    columns: int,
+    block: tuple[int, int] = (128, 128),
+    group: int | None = None,
+    device: torch.device = CPU,
 ) -> Matrix:
     """A matrix to be filled in place."""
-    return empty_stack(fmt, 1, rows, columns, block, group)[0]
+    return empty_stack(fmt, 1, rows, columns, block, group, device)[0]
 
 
 def empty_stack(
@@ -57,21 +64,23 @@ def empty_stack(
     columns: int,
     block: tuple[int, int] = (128, 128),
     group: int | None = None,
+    device: torch.device = CPU,
 ) -> MatrixStack:
     """`count` matrices in one allocation, to be filled in place."""
     width = int4.packed_columns(columns) if fmt is Format.INT4 else columns
-    data = torch.empty(count, rows, width, dtype=DTYPES[fmt])
+    data = torch.empty(count, rows, width, dtype=DTYPES[fmt], device=device)
     if fmt in WIDE:
         return MatrixStack(fmt, data)
     if fmt is Format.FP8:
-        scale = torch.empty(count, *fp8.scale_shape(rows, columns, block), dtype=torch.float32)
+        shape = (count, *fp8.scale_shape(rows, columns, block))
+        scale = torch.empty(shape, dtype=torch.float32, device=device)
         return MatrixStack(fmt, data, scale, block)
     group = group_of(fmt, group)
     shape = (count, rows, num_groups(columns, group))
-    scale = torch.empty(shape, dtype=SCALE_DTYPE)
+    scale = torch.empty(shape, dtype=SCALE_DTYPE, device=device)
     if fmt is Format.INT8:
         return MatrixStack(fmt, data, scale, group=group)
-    zero = torch.empty(shape, dtype=int4.ZERO_DTYPE)
+    zero = torch.empty(shape, dtype=int4.ZERO_DTYPE, device=device)
     return MatrixStack(fmt, data, scale, packed_shape=(rows, columns), zero=zero, group=group)
 
 

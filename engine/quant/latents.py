@@ -41,7 +41,7 @@ def decode(rows: torch.Tensor, rank: int) -> torch.Tensor:
         rows[:, width:].to(torch.int32).bitwise_left_shift_(23).view(torch.float32)
     )  # (L, 2); 255 is infinity
     scale = scale * fp8.DECODED_UNIT
-    out = torch.empty(len(rows), width)
+    out = torch.empty(len(rows), width, device=rows.device)
     fp8.decode_into(out, rows[:, :width])
     out[:, :rank].mul_(scale[:, :1])
     out[:, rank:].mul_(scale[:, 1:])

@@ -41,7 +41,7 @@ def take_rows(matrix: Matrix, rows: torch.Tensor) -> torch.Tensor:
     data = data.index_select(0, rows)
     if matrix.format not in (Format.FP8, Format.INT8, Format.INT4):
         return data.float()
-    out = torch.empty(len(rows), matrix.shape[1])
+    out = torch.empty(len(rows), matrix.shape[1], device=rows.device)
     if matrix.format is Format.FP8:
         assert matrix.scale is not None
         scale = matrix.scale.index_select(0, rows // matrix.block[0])
