@@ -13,7 +13,11 @@ std::vector<const Kernels*> all_kernels() {
 #if defined(DSV_AMX)
       &amx_kernels,
 #endif
-      &avx512vnni_kernels, &avx512_kernels, &avxvnni_kernels, &avx2_kernels, &scalar_kernels};
+      &avx512vnni_kernels, &avx512_kernels,
+#if defined(DSV_AVXVNNI)
+      &avxvnni_kernels,
+#endif
+      &avx2_kernels, &scalar_kernels};
 #elif defined(__aarch64__)
   return {&neon_kernels, &scalar_kernels};
 #else

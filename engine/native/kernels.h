@@ -114,12 +114,10 @@ struct Kernels {
 extern const Kernels scalar_kernels;
 #if defined(__x86_64__)
 extern const Kernels avx2_kernels;
-extern const Kernels avxvnni_kernels;
+extern const Kernels avxvnni_kernels;  // where the compiler knows it, like amx_kernels
 extern const Kernels avx512_kernels;
 extern const Kernels avx512vnni_kernels;
-#if defined(DSV_AMX)
 extern const Kernels amx_kernels;
-#endif
 #elif defined(__aarch64__)
 extern const Kernels neon_kernels;
 #endif
