@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
@@ -67,6 +69,9 @@ class EngineLoop:
         self._runner = runner
         self._telemetry = Telemetry()
         self._jobs: dict[int, Job] = {}
+        self._ends: list[
+            Callable[[], None]
+        ] = []  # last events, told when `stats` no longer counts their requests
         self._inbox: SimpleQueue[_Command] = SimpleQueue()
         self._base_stats = base_stats
         self._snapshot = base_stats
@@ -119,7 +124,6 @@ class EngineLoop:
         try:
             while (closing := self._take_commands()) is None:
                 self._step()
-                self._take_snapshot()
             self._end_all(closing)
         except Exception as error:
             log.exception("the engine thread broke")
@@ -139,10 +143,10 @@ class EngineLoop:
                 case _Cancel(request_id):
                     if job_of := self._jobs.pop(request_id, None):
                         self._scheduler.cancel(request_id)
-                        job_of.finish("cancelled")
+                        self._ends.append(partial(job_of.finish, "cancelled"))
                 case _Close(reason):
                     return reason
-            self._take_snapshot()
+            self._tell_ends()
 
     def _admit(self, job: Job, request: Request) -> None:
         if (reason := job.foregone) is not None:
@@ -178,6 +182,12 @@ class EngineLoop:
         self._drop_broken(plan, result)
         self._complete(plan, result)
         self._telemetry.record(time.monotonic() - started, plan.num_tokens - decode, decode)
+        self._tell_ends()
+
+    def _tell_ends(self) -> None:
+        self._take_snapshot()
+        while self._ends:
+            self._ends.pop(0)()
 
     def _announce(self, plan: StepPlan, now: float) -> None:
         for chunk in plan.chunks:
@@ -200,12 +210,13 @@ class EngineLoop:
             if where is None:
                 continue
             self._scheduler.finish(chunk.request_id)
-            self._jobs.pop(chunk.request_id).fail(
+            message = (
                 f"the logits at position {chunk.end - 1} (step {self._telemetry.num_steps}) are not finite; the first "
                 f"values that are not came out of {where}. The weights or their precision are at fault: try another "
-                "profile or check the checkpoint",
-                GenerationError.__name__,
+                "profile or check the checkpoint"
             )
+            job = self._jobs.pop(chunk.request_id)
+            self._ends.append(partial(job.fail, message, GenerationError.__name__))
 
     def _complete(self, plan: StepPlan, result: StepResult) -> None:
         starts = {chunk.request_id: chunk.start for chunk in plan.chunks}
@@ -227,7 +238,7 @@ class EngineLoop:
                 self._scheduler.finish(progress.request_id)
             if stopped or reason is not None:
                 del self._jobs[progress.request_id]
-                job.finish(stopped or _REASON[reason or "stop"])
+                self._ends.append(partial(job.finish, stopped or _REASON[reason or "stop"]))
 
     def _follow_grammars(self, result: StepResult) -> tuple[dict[int, tuple[int, ...]], set[int]]:
         """(the tokens that must follow each sampled one, the requests whose answers are complete with them)."""
@@ -242,10 +253,9 @@ class EngineLoop:
                 complete_ids.add(request_id)
             elif grammar.error:
                 self._scheduler.finish(request_id)
-                self._jobs.pop(request_id).fail(
-                    f"the answer cannot go on in its grammar: {grammar.error}; simplify the schema",
-                    GenerationError.__name__,
-                )
+                message = f"the answer cannot go on in its grammar: {grammar.error}; simplify the schema"
+                job = self._jobs.pop(request_id)
+                self._ends.append(partial(job.fail, message, GenerationError.__name__))
         return forced, complete_ids
 
     def _end_all(self, reason: str) -> None:
@@ -253,9 +263,9 @@ class EngineLoop:
             self._closed_because = reason
         for request_id, job in self._jobs.items():
             self._scheduler.cancel(request_id)
-            job.fail(reason, EngineClosedError.__name__)
+            self._ends.append(partial(job.fail, reason, EngineClosedError.__name__))
         self._jobs.clear()
-        self._take_snapshot()
+        self._tell_ends()
         del self._runner  # a Generation may outlive its loop; the weights and the cache must not
         while True:
             try:

@@ -107,7 +107,7 @@ def test_a_running_load_can_be_stopped(backend, stop):
     thread = threading.Thread(target=load)
     thread.start()
     getattr(backend, stop)()
-    thread.join(10)
+    thread.join(60)
     assert len(errors) == 1
     assert backend.info is None
 

@@ -88,7 +88,7 @@ def test_a_stale_listing_answers_at_once_and_is_renewed(root, monkeypatch):
     (root / "fresh.py").write_text("x")
     assert paths("fresh", root) == []
     monkeypatch.setattr(file_listing, "FRESH_SECONDS", -1.0)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while paths("fresh", root) != ["fresh.py"]:
         assert time.monotonic() < deadline, "the listing was not renewed"
         time.sleep(0.01)

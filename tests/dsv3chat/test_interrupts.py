@@ -7,7 +7,9 @@ import sys
 
 PROGRAM = """
 import os, signal, sys, time
+from dsv3chat import interrupts
 from dsv3chat.interrupts import Interrupts
+interrupts._ONE_WISH_SECONDS = float(sys.argv.pop(1))
 with Interrupts() as interrupts:
     for pause in map(float, sys.argv[1:]):
         time.sleep(pause)
@@ -18,7 +20,9 @@ with Interrupts() as interrupts:
 
 NESTED = """
 import os, signal, sys
+from dsv3chat import interrupts
 from dsv3chat.interrupts import Interrupts
+interrupts._ONE_WISH_SECONDS = 60
 class Nested(Interrupts):
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
@@ -30,20 +34,22 @@ with Nested() as interrupts:
 """
 
 
-def run(*pauses: float) -> int:
-    return subprocess.run([sys.executable, "-c", PROGRAM, *map(str, pauses)], check=False).returncode
+def run(*pauses: float, one_wish: float) -> int:
+    """`one_wish`: within how many seconds two signals are one wish."""
+    words = map(str, (one_wish, *pauses))
+    return subprocess.run([sys.executable, "-c", PROGRAM, *words], check=False).returncode
 
 
 def test_the_first_signal_is_remembered():
-    assert run(0) == 7
+    assert run(0, one_wish=60) == 7
 
 
 def test_the_same_wish_told_twice_is_one():
-    assert run(0, 0, 0) == 7
+    assert run(0, 0, 0, one_wish=60) == 7
 
 
 def test_a_second_wish_ends_the_process():
-    assert run(0, 0.6) == 143
+    assert run(0, 0.1, one_wish=0.05) == 143
 
 
 def test_the_same_wish_told_again_while_the_first_is_being_noted_is_one():

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,22 @@ def oracle_greedy(model, prompt: list[int], count: int) -> list[int]:
     for _ in range(count):
         known.append(int(oracle_logprobs(model, known)[-1].argmax()))
     return known[len(prompt) :]
+
+
+@contextmanager
+def held(engine) -> Iterator[threading.Event]:
+    """Inside, the engine takes requests and computes nothing. The event: it is about to compute."""
+    runner, go_on, computing = engine._running.loop._runner, threading.Event(), threading.Event()
+    run = runner.run
+
+    def wait_and_run(*arguments):
+        computing.set()
+        go_on.wait(60)
+        return run(*arguments)
+
+    runner.run = wait_and_run
+    yield computing
+    go_on.set()
 
 
 def test_greedy_ids_are_those_of_transformers(engine, checkpoint):
@@ -188,12 +206,15 @@ def test_a_score_that_loses_its_pages_half_way_is_exact(checkpoint):
     sequence = ids(150, seed=9)
     scored = []
     with Engine.open(checkpoint[0], tight) as engine:
-        running = engine.submit(ids(20), replace(GREEDY, max_new_tokens=200))
-        running.wait(5)
-        thread = threading.Thread(target=lambda: scored.append(engine.score(sequence)))
-        thread.start()
+        with held(engine) as computing:
+            running = engine.submit(ids(20), replace(GREEDY, max_new_tokens=200))
+            assert computing.wait(60)
+            thread = threading.Thread(target=lambda: scored.append(engine.score(sequence)))
+            thread.start()
+            while engine._running.loop._inbox.empty():
+                thread.join(0.01)
         list(running)
-        thread.join(30)
+        thread.join(60)
         assert engine.stats().num_preemptions > 0
     picked = oracle_logprobs(checkpoint[1], sequence)[range(149), sequence[1:]]
     assert torch.allclose(torch.tensor(scored[0].logprobs), picked, rtol=0, atol=1e-4)
@@ -214,10 +235,11 @@ def test_pages_that_run_out_delay_and_change_nothing(checkpoint):
 def test_cancelling_the_one_that_waits_leaves_the_one_that_runs(checkpoint):
     with Engine.open(checkpoint[0], replace(PROFILE, max_batch_size=1)) as engine:
         expected = tokens(engine.submit(ids(40), replace(GREEDY, max_new_tokens=60)))
-        running = engine.submit(ids(40), replace(GREEDY, max_new_tokens=60))
-        waiting = engine.submit(ids(50, seed=1), GREEDY)
-        waiting.cancel()
-        waiting.cancel()
+        with held(engine):
+            running = engine.submit(ids(40), replace(GREEDY, max_new_tokens=60))
+            waiting = engine.submit(ids(50, seed=1), GREEDY)
+            waiting.cancel()
+            waiting.cancel()
         ended = list(waiting)
         assert ended[-1].reason == "cancelled"
         assert tokens(running) == expected
@@ -301,13 +323,15 @@ def test_logits_that_are_not_finite_fail_their_request_with_step_and_layer(tmp_p
 
 
 def test_a_broken_engine_fails_every_request_and_takes_no_more(engine, monkeypatch):
-    running = engine.submit(ids(10), replace(GREEDY, max_new_tokens=900))
-    running.wait(5)
+    run, steps = engine._running.loop._runner.run, iter(range(5))
 
     def explode(*args):
-        raise RuntimeError("the memory is gone")
+        if next(steps, None) is None:
+            raise RuntimeError("the memory is gone")
+        return run(*args)
 
     monkeypatch.setattr(engine._running.loop._runner, "run", explode)
+    running = engine.submit(ids(10), replace(GREEDY, max_new_tokens=900))
     end = list(running)[-1]
     assert isinstance(end, Failed)
     assert "the memory is gone" in end.message
@@ -323,7 +347,7 @@ def test_closing_ends_what_runs_with_a_reason(checkpoint):
     for closer in closers:
         closer.start()
     for closer in closers:
-        closer.join(10)
+        closer.join(60)
     for one in running:
         end = list(one)[-1]
         assert isinstance(end, Failed)

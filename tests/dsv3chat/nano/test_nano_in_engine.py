@@ -13,6 +13,7 @@ import pytest
 from dsv3chat.app import ChatApp
 from dsv3chat.conversation import Conversation
 from dsv3chat.engine_backend import EngineBackend
+from dsv3chat.screens.chat import ChatScreen
 from dsv3chat.settings import Settings
 from dsv3chat.store import Store
 from engine import (
@@ -28,6 +29,7 @@ from engine import (
 )
 from engine.text.grammar import Grammars
 from engine.text.tokenizer import Tokenizer
+from tests.dsv3chat.shown import Shown
 
 CASES = json.loads((Path(__file__).parent / "expected.json").read_text())["cases"]
 QUESTION = "What is the capital of France?"
@@ -177,14 +179,10 @@ async def test_greedy_text_is_the_same_through_screen_plain_mode_and_api(nano_di
 
     backend, conversation = EngineBackend(str(nano_dir), profile), Conversation()
     app = ChatApp(backend, Store(tmp_path / "chat.db"), Settings(), conversation, GREEDY, tmp_path)
-    async with app.run_test(size=(120, 36)) as pilot:
-        while backend.info is None or app.screen.id == "_default":
-            await pilot.pause(0.05)
-        await pilot.pause(0.2)
-        await pilot.press(*["space" if c == " " else c for c in QUESTION], "enter")
-        for _ in range(600):
-            await pilot.pause(0.05)
-            if len(conversation.path) == 2:
-                break
+    shown = Shown(app)
+    async with app.run_test(size=(120, 36)) as shown.pilot:
+        await shown.until(lambda: isinstance(app.screen, ChatScreen) and app.screen.is_mounted)
+        await shown.press(*QUESTION, "enter")
+        await shown.until(lambda: len(conversation.path) == 2)
     backend.close()
     assert conversation.path[-1].text == text

@@ -52,7 +52,7 @@ def prompt_of(err):
     )
 
 
-def read_until(descriptor, wanted, seconds=30):
+def read_until(descriptor, wanted, seconds=60):
     """Everything up to `wanted` from a descriptor; an assertion error shows what came instead."""
     data, deadline = b"", time.monotonic() + seconds
     while wanted not in data:

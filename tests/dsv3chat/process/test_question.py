@@ -69,7 +69,7 @@ def test_standard_input_that_never_ends_is_explained(start):
     assert b"--no-stdin" in said
     assert b"/dev/null" in said
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(60) == 130
     os.close(write_end)
 
 

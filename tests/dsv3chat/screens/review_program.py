@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from dsv3chat.fake_backend import FakeBackend
-from dsv3chat.review_app import run_review_screen
+from dsv3chat.review_command.program import run_review_screen
+from dsv3chat.screens import review as review_screen
 from dsv3chat.settings import Settings
 from engine import SamplingParams
 from tests.dsv3chat.screens.scripted_review import ScriptedReview, job_of, make_scope
@@ -19,6 +20,7 @@ from tests.dsv3chat.screens.scripted_review import ScriptedReview, job_of, make_
 def main() -> int:
     """Prints what the screen gave back; `hold` reviews until it is stopped, `crash` raises in the middle."""
     folder, mode = Path(sys.argv[1]), sys.argv[2]
+    review_screen.LEAVE_S = 60.0  # a slow machine presses esc twice, too
     os.environ["DSV3CHAT_STATE_DIR"] = str(folder / "state")
     review = ScriptedReview(make_scope(folder / "work"), hold=4 if mode != "end" else None)
     if mode == "crash":

@@ -11,6 +11,7 @@ from pathlib import Path
 from dsv3chat.app import ChatApp
 from dsv3chat.conversation import Conversation
 from dsv3chat.fake_backend import FakeBackend, Reply
+from dsv3chat.screens import chat as chat_screen
 from dsv3chat.settings import Settings
 from dsv3chat.store import Store
 from engine import SamplingParams
@@ -26,6 +27,7 @@ class CrashingBackend(FakeBackend):
 def main() -> int:
     """Open the chat; `crash` ends it with an exception when a message is sent."""
     folder, mode = Path(sys.argv[1]), sys.argv[2]
+    chat_screen.QUIT_S = 60.0  # a slow machine presses ctrl+c twice, too
     slow = mode == "loading"
     kind = CrashingBackend if mode == "crash" else FakeBackend
     replies = [Reply("word " * 5000, tokens_per_s=40, prefill_s=60 if mode == "prefill" else 0)]

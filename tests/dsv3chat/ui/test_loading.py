@@ -12,6 +12,7 @@ from dsv3chat.screens.loading import LoadingScreen
 from dsv3chat.settings import Settings
 from dsv3chat.store import Store
 from engine import SamplingParams
+from tests.dsv3chat.shown import Shown
 
 
 class HeldBackend(FakeBackend):
@@ -26,26 +27,17 @@ class HeldBackend(FakeBackend):
         return super().load(on_progress)
 
 
-async def until(pilot, condition):
-    for _ in range(1000):
-        if condition():
-            return
-        await pilot.pause(0.02)
-    raise AssertionError("waited in vain")
-
-
 async def test_what_is_sent_and_typed_while_the_model_loads_is_answered_and_stays(tmp_path):
     store = Store(tmp_path / "s.db")
     backend = HeldBackend([Reply("an answer")])
     app = ChatApp(backend, store, Settings(), Conversation(), SamplingParams(), tmp_path)
-    async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, LoadingScreen))
-        await pilot.press(*"first", "enter", *"dropped", "enter", "escape", "ctrl+u", *"draft")
-        await until(pilot, lambda: app.screen.prompt.text == "draft")
+    shown = Shown(app)
+    async with app.run_test(size=(80, 24)) as shown.pilot:
+        await shown.until(lambda: isinstance(app.screen, LoadingScreen) and app.screen.is_mounted)
+        await shown.press(*"first", "enter", *"dropped", "enter", "escape", "ctrl+u", *"draft")
+        await shown.until(lambda: app.screen.prompt.text == "draft")
         backend.release.set()
-        await until(
-            pilot, lambda: isinstance(app.screen, ChatScreen) and len(app.chat.conversation.path) == 2
-        )
+        await shown.until(lambda: isinstance(app.screen, ChatScreen) and len(app.chat.conversation.path) == 2)
         assert [m.text for m in app.chat.conversation.path] == ["first", "an answer"]
-        await until(pilot, lambda: app.screen.prompt.text == "draft")
+        await shown.until(lambda: app.screen.prompt.text == "draft")
     store.close()

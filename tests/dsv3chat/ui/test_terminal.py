@@ -30,39 +30,36 @@ class Program:
     def __init__(self, folder: Path, mode: str) -> None:
         self.pid, self.master = pty.fork()
         if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
             os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
             os.execv(sys.executable, [sys.executable, str(SCRIPT), str(folder), mode])
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
         self.attributes = termios.tcgetattr(self.master)
         self.output = bytearray()
         self.code: int | None = None
 
-    def pump(self, wait: float = 0.05) -> None:
+    def pump(self, wait: float = 0.05) -> bool:
+        """Read what comes in `wait` seconds. False: nobody holds the terminal's other end any more."""
         if select.select([self.master], [], [], wait)[0]:
             try:
                 self.output += os.read(self.master, 65536)
             except OSError:
-                time.sleep(wait)
+                return False
+        return True
 
     def until(self, wanted: bytes, timeout: float = 60.0) -> None:
         end = time.monotonic() + timeout
         while wanted not in self.output:
             assert time.monotonic() < end, bytes(self.output[-3000:])
-            self.pump()
+            assert self.pump() or wanted in self.output, bytes(self.output[-3000:])
 
     def type(self, text: bytes) -> None:
         os.write(self.master, text)
 
     def wait(self, timeout: float = 60.0) -> int:
         end = time.monotonic() + timeout
-        while True:
-            self.pump()
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                break
+        while self.pump():
             assert time.monotonic() < end, bytes(self.output[-3000:])
-        for _ in range(3):
-            self.pump(0.02)
+        _, status = os.waitpid(self.pid, 0)
         self.code = os.waitstatus_to_exitcode(status)
         return self.code
 
