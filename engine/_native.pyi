@@ -67,6 +67,9 @@ class Threads:
         /,
     ) -> None: ...
     def feed_forward(self, layer: Layer, normed: int, num_rows: int, x: int, /) -> None: ...
+    def routed_experts(
+        self, layer: Layer, x: int, num_rows: int, ids: int, gates: int, out: int, /
+    ) -> None: ...
     def run_layers(
         self,
         layers: list[Layer],

@@ -14,7 +14,7 @@ import torch
 from engine.kernels.eager import EagerKernels
 from engine.kernels.extension import ABSENT, _native
 from engine.kernels.protocol import LayerKernels, LayerSizes, LayerWeights, PagedKeys
-from engine.quant.matrix import Format, Layout, Matrix
+from engine.quant.matrix import Format, Layout, Matrix, MatrixStack
 from engine.quant.packing import HeadShape
 
 _CODES = {Format.BF16: 0, Format.FP8: 1, Format.INT8: 2, Format.INT4: 3}  # dsv::Format
@@ -93,6 +93,32 @@ class NativeKernels(EagerKernels):
 
     def head(self, x: torch.Tensor, weight: Matrix) -> torch.Tensor:
         return super().head(x, weight) if weight.layout is Layout.ROWS else self.linear(x, weight)
+
+    def experts(
+        self,
+        x: torch.Tensor,
+        ids: torch.Tensor,
+        gates: torch.Tensor,
+        gate: MatrixStack,
+        up: MatrixStack,
+        down: MatrixStack,
+    ) -> torch.Tensor:
+        if gate.layout is Layout.ROWS:
+            return super().experts(x, ids, gates, gate, up, down)
+        x = x.float().contiguous()
+        layer = _native.Layer()
+        layer.hidden, layer.num_experts, layer.top_k = x.shape[1], len(gate), ids.shape[1]
+        layer.gates, layer.ups, layer.downs = _panels(gate[0]), _panels(up[0]), _panels(down[0])
+        ids, gates = ids.contiguous(), gates.contiguous()
+        _check(ids, torch.int64)
+        _check(gates, torch.float32)
+        assert int(ids.min()) >= 0
+        assert int(ids.max()) < len(gate)
+        out = torch.zeros_like(x)
+        self._threads.routed_experts(
+            layer, x.data_ptr(), x.shape[0], ids.data_ptr(), gates.data_ptr(), out.data_ptr()
+        )
+        return out
 
     def layer(self, sizes: LayerSizes, weights: LayerWeights) -> NativeLayer:
         """A layer all of whose matrices are packed."""

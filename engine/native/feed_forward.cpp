@@ -60,6 +60,39 @@ void run_experts(const Engine& engine, std::vector<Expert>& experts, int out_pan
   });
 }
 
+// The experts that rows of x visit, in the order of their numbers; ids and gates (num_rows, top_k).
+void add_visited(const Layer& layer, const float* x, int num_rows, int top_k, const int* ids, const float* gates,
+                 float* out, std::vector<Expert>& experts) {
+  std::vector<std::vector<int>> visits(static_cast<std::size_t>(layer.num_experts));  // row * top_k + k
+  for (int visit = 0; visit < num_rows * top_k; ++visit) visits[ids[visit]].push_back(visit);
+  for (int e = 0; e < layer.num_experts; ++e) {
+    if (visits[e].empty()) continue;
+    Expert expert{{layer.gates.at(e), layer.ups.at(e), layer.downs.at(e)}, {}, {}, {}, {}, {}};
+    for (const int visit : visits[e]) {
+      const std::size_t at = static_cast<std::size_t>(visit / top_k) * layer.hidden;
+      expert.x.push_back(x + at);
+      expert.out.push_back(out + at);
+      expert.gates.push_back(gates[visit]);
+    }
+    experts.push_back(std::move(expert));
+  }
+}
+
+void run_with_scratch(const Engine& engine, std::vector<Expert>& experts, int hidden, bool few) {
+  std::size_t values = 0;
+  for (const Expert& expert : experts) values += 2 * expert.x.size() * expert.weights.gate.rows;
+  std::vector<float> scratch(values);
+  float* free = scratch.data();
+  for (Expert& expert : experts) {
+    const int width = expert.weights.gate.rows, count = static_cast<int>(expert.x.size());
+    expert.h = row_pointers(free, width, count);
+    free += static_cast<std::size_t>(width) * count;
+    expert.up = row_pointers(free, width, count);
+    free += static_cast<std::size_t>(width) * count;
+  }
+  run_experts(engine, experts, (hidden + 15) / 16, few);
+}
+
 }  // namespace
 
 void choose_experts(const Layer& layer, float* logits, int* ids, float* gates) {
@@ -134,37 +167,21 @@ void feed_forward(const Engine& engine, const Layer& layer, const float* normed,
       for (int unit = 0; unit < num_rows * blocks; ++unit) score(unit, 0);
     else
       engine.pool.run(num_rows * blocks, score);
-    std::vector<std::vector<int>> visits(static_cast<std::size_t>(layer.num_experts));  // row * top_k + k
-    for (int row = 0; row < num_rows; ++row) {
+    for (int row = 0; row < num_rows; ++row)
       choose_experts(layer, logits.data() + static_cast<std::size_t>(row) * layer.num_experts,
                      ids.data() + static_cast<std::size_t>(row) * top_k,
                      gates.data() + static_cast<std::size_t>(row) * top_k);
-      for (int k = 0; k < top_k; ++k) visits[ids[row * top_k + k]].push_back(row * top_k + k);
-    }
-    for (int e = 0; e < layer.num_experts; ++e) {
-      if (visits[e].empty()) continue;
-      Expert expert{{layer.gates.at(e), layer.ups.at(e), layer.downs.at(e)}, {}, {}, {}, {}, {}};
-      for (const int visit : visits[e]) {
-        const std::size_t at = static_cast<std::size_t>(visit / top_k) * hidden;
-        expert.x.push_back(normed + at);
-        expert.out.push_back(x + at);
-        expert.gates.push_back(gates[visit]);
-      }
-      experts.push_back(std::move(expert));
-    }
+    add_visited(layer, normed, num_rows, top_k, ids.data(), gates.data(), x, experts);
   }
-  std::size_t values = 0;
-  for (const Expert& expert : experts) values += 2 * expert.x.size() * expert.weights.gate.rows;
-  std::vector<float> scratch(values);
-  float* free = scratch.data();
-  for (Expert& expert : experts) {
-    const int width = expert.weights.gate.rows, count = static_cast<int>(expert.x.size());
-    expert.h = row_pointers(free, width, count);
-    free += static_cast<std::size_t>(width) * count;
-    expert.up = row_pointers(free, width, count);
-    free += static_cast<std::size_t>(width) * count;
-  }
-  run_experts(engine, experts, (hidden + 15) / 16, few);
+  run_with_scratch(engine, experts, hidden, few);
+}
+
+void routed_experts(const Engine& engine, const Layer& layer, const float* x, int num_rows, const std::int64_t* ids,
+                    const float* gates, float* out) {
+  const std::vector<int> chosen(ids, ids + static_cast<std::size_t>(num_rows) * layer.top_k);
+  std::vector<Expert> experts;
+  add_visited(layer, x, num_rows, layer.top_k, chosen.data(), gates, out, experts);
+  run_with_scratch(engine, experts, layer.hidden, num_rows <= 4);
 }
 
 }  // namespace dsv

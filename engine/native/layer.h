@@ -129,4 +129,9 @@ void choose_experts(const Layer& layer, float* logits, int* ids, float* gates);
 // x (num_rows, hidden) += routed and shared experts, or the dense MLP, of `normed`
 void feed_forward(const Engine& engine, const Layer& layer, const float* normed, int num_rows, float* x);
 
+// out (num_rows, hidden) += routed experts of x, chosen elsewhere: ids and gates (num_rows, top_k). Of `layer` it reads
+// hidden, num_experts, top_k, gates, ups and downs.
+void routed_experts(const Engine& engine, const Layer& layer, const float* x, int num_rows, const std::int64_t* ids,
+                    const float* gates, float* out);
+
 }  // namespace dsv

@@ -92,7 +92,7 @@ Step step_of(int num_rows, Address rotation, Address slots, const Segments& segm
       [](Layer& layer, Address address) { layer.FIELD = at<const float>(address); })
 
 NB_MODULE(_native, m) {
-  m.attr("INTERFACE") = 2;  // engine/kernels/extension.py names the one it needs: change both together
+  m.attr("INTERFACE") = 3;  // engine/kernels/extension.py names the one it needs: change both together
   nb::set_leak_warnings(false);  // at exit the engine's thread may still hold its layers
   m.def(
       "isa", [] { return std::string(chosen_kernels().name); },
@@ -166,6 +166,13 @@ NB_MODULE(_native, m) {
             feed_forward(threads.engine, layer, at<const float>(normed), num_rows, at<float>(x));
           },
           released(), "x += MLP or experts of `normed`.")
+      .def(
+          "routed_experts",
+          [](Threads& threads, const Layer& layer, Address x, int num_rows, Address ids, Address gates, Address out) {
+            routed_experts(threads.engine, layer, at<const float>(x), num_rows, at<const std::int64_t>(ids),
+                           at<const float>(gates), at<float>(out));
+          },
+          released(), "out += routed experts of x, ids and gates given.")
       .def(
           "run_layers",
           [](Threads& threads, const std::vector<const Layer*>& layers, int num_rows, Address rotation, Address slots,

@@ -177,6 +177,18 @@ def test_a_row_of_a_product_does_not_depend_on_the_others(kernels: native.Native
         assert torch.equal(kernels.linear(x[:count], packed[0]), whole[:count])
 
 
+@pytest.mark.parametrize("fmt", [Format.INT8, Format.INT4])
+def test_instruction_sets_agree_on_integer_codes_bit_by_bit(fmt: Format) -> None:
+    """Sums of integers are exact, and what scales them runs in one order. (Plain C++ may round where others fuse.)"""
+    _, packed = matrices(100, 333, fmt=fmt)
+    x = randn(40, 333, seed=1)
+    sets = [isa for isa in instruction_sets() if isa != "scalar"]
+    first, *others = (native.NativeKernels(1, isa).linear(x, packed[0]) for isa in sets or ["scalar"])
+    assert all(torch.equal(first, other) for other in others)
+    plain = native.NativeKernels(1, "scalar").linear(x, packed[0])
+    torch.testing.assert_close(first, plain, rtol=0, atol=float(plain.abs().max()) * EPS_FP32 * 4)
+
+
 def test_padding_holds_zeros_and_is_not_written_to(kernels: native.NativeKernels) -> None:
     plain, packed = matrices(17, 5)
     panels = packed.data.view(torch.bfloat16).view(2, 3, 16, 2)
@@ -328,6 +340,22 @@ def test_feed_forward_equals_the_reference(
     ids, gates = REFERENCE.route(x, plain.router, plain.correction_bias, routing)
     expected = residual + REFERENCE.mlp(x, *plain.dense) + REFERENCE.experts(x, ids, gates, *plain.experts)
     assert_close(kernels.feed_forward(packed, x, residual), expected, products=CHAIN[fmt])
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("num_rows", [1, 5, 70])
+def test_experts_that_were_chosen_elsewhere_equal_the_reference(
+    kernels: native.NativeKernels, num_rows: int, fmt: Format
+) -> None:
+    """ids in any order, gates of any size: the routed experts alone, no router and no shared expert."""
+    routing = Routing(3, 4, 2, True, 1.0)
+    packed, plain = layer(routing=routing, num_experts=12, nope=16, v=32, fmt=fmt)
+    assert packed.weights.experts is not None
+    assert plain.experts is not None
+    x, gates = randn(num_rows, 53, seed=1), randn(num_rows, 3, seed=2)
+    ids = torch.stack([torch.randperm(12)[:3] for _ in range(num_rows)])
+    expected = REFERENCE.experts(x, ids, gates, *plain.experts)
+    assert_close(kernels.experts(x, ids, gates, *packed.weights.experts), expected, products=CHAIN[fmt])
 
 
 def test_experts_that_no_row_chose_are_not_read(kernels: native.NativeKernels) -> None:
