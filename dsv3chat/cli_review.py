@@ -12,7 +12,7 @@ _FORMATS = ("text", "json", "jsonl", "markdown", "sarif", "gitlab", "github", "r
 
 
 def _size(text: str) -> int:
-    from dsv3chat.review_request import parse_size
+    from dsv3chat.review_command.request import parse_size
 
     try:
         return parse_size(text)
@@ -141,6 +141,6 @@ def review(**flags: Any) -> int:
 
     `# dsv3: ignore[rule]` in a line lets it be. --diff alone before a PATH is written --diff= or followed by --.
     """
-    from dsv3chat.review_run import run_review
+    from dsv3chat.review_command.run import run_review
 
     return run_review(flags)

@@ -7,8 +7,8 @@ import pytest
 
 from dsv3chat.plain_output import OutputError
 from dsv3chat.review.formats import FORMATS
-from dsv3chat.review_outputs import encoded, write_atomically, write_targets
-from dsv3chat.review_request import Target, parse_size
+from dsv3chat.review_command.outputs import encoded, write_atomically, write_targets
+from dsv3chat.review_command.request import Target, parse_size
 from tests.dsv3chat.review.formats.reports import document, finding
 
 

@@ -14,11 +14,11 @@ from dsv3chat.plain_output import Narrator
 from dsv3chat.review.formats import Document
 from dsv3chat.review.formats.document import conclusion
 from dsv3chat.review.values import Report
-from dsv3chat.review_evaluation import run_evaluation
-from dsv3chat.review_lines import LineReview
-from dsv3chat.review_outputs import StandardOutput, write_targets
-from dsv3chat.review_request import Request, read_request
-from dsv3chat.review_setup import Setup, exit_code_left, open_setup
+from dsv3chat.review_command.evaluation import run_evaluation
+from dsv3chat.review_command.lines import LineReview
+from dsv3chat.review_command.outputs import StandardOutput, write_targets
+from dsv3chat.review_command.request import Request, read_request
+from dsv3chat.review_command.setup import Setup, exit_code_left, open_setup
 from dsv3chat.settings import Settings, load_settings
 from engine import LoadCancelledError, LoadProgress, SamplingParams
 
@@ -60,7 +60,7 @@ def _opens_screen(request: Request) -> bool:
 
 def _full_screen(setup: Setup, settings: Settings) -> int:
     """The review screen; files are written and the exit code is chosen when it is left."""
-    from dsv3chat.review_app import run_review_screen
+    from dsv3chat.review_command.program import run_review_screen
     from dsv3chat.screens.review_job import ReviewJob
 
     request = setup.request

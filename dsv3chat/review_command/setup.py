@@ -22,7 +22,7 @@ from dsv3chat.review.protocol import ReviewProtocol
 from dsv3chat.review.reviewer import Review
 from dsv3chat.review.scope import BadRevisionError, DiffRequest, open_scope
 from dsv3chat.review.values import Report, Scope, Severity, Skipped
-from dsv3chat.review_request import Request
+from dsv3chat.review_command.request import Request
 from dsv3chat.settings import Settings
 from engine import LoadProgress
 

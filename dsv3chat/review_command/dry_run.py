@@ -7,8 +7,8 @@ from typing import Any
 
 from dsv3chat.review.formats.document import counted, one_line, shown_path
 from dsv3chat.review.plan import Plan
-from dsv3chat.review_narrator import clock
-from dsv3chat.review_setup import Setup
+from dsv3chat.review_command.narrator import clock
+from dsv3chat.review_command.setup import Setup
 
 
 def plan_text(setup: Setup, plan: Plan) -> str:

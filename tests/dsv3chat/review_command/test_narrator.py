@@ -4,7 +4,7 @@ import pytest
 
 from dsv3chat.plain_output import Narrator
 from dsv3chat.review.values import ChunkDone, FileDone, FindingFound, ReviewStarted, Skipped
-from dsv3chat.review_narrator import ReviewNarrator, clock, grouped, summary
+from dsv3chat.review_command.narrator import ReviewNarrator, clock, grouped, summary
 from tests.dsv3chat.review.formats.reports import finding, report
 
 STARTED = ReviewStarted("src", 14, 61, 25_000, ())

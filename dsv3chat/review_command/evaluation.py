@@ -9,9 +9,9 @@ from dsv3chat.plain_output import Narrator
 from dsv3chat.review.evaluate import evaluate
 from dsv3chat.review.labelled import read_labelled
 from dsv3chat.review.model import describe_model
-from dsv3chat.review_outputs import StandardOutput
-from dsv3chat.review_request import Request
-from dsv3chat.review_setup import protocol_of
+from dsv3chat.review_command.outputs import StandardOutput
+from dsv3chat.review_command.request import Request
+from dsv3chat.review_command.setup import protocol_of
 from dsv3chat.settings import Settings
 
 _LINE_EVERY = 10  # chunks, where the line cannot be redrawn

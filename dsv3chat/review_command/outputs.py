@@ -13,7 +13,7 @@ from dsv3chat.plain_output import OutputError, write_out
 from dsv3chat.review.formats import Document, Format
 from dsv3chat.review.formats.jsonl import end_line, event_line
 from dsv3chat.review.values import ReviewEvent
-from dsv3chat.review_request import Target
+from dsv3chat.review_command.request import Target
 from dsv3chat.sanitize import clean
 
 

@@ -28,11 +28,11 @@ from dsv3chat.review.baseline import BaselineError
 from dsv3chat.review.formats.document import conclusion
 from dsv3chat.review.reviewer import Review
 from dsv3chat.review.values import Report, ReviewEvent, ReviewFinished
-from dsv3chat.review_narrator import ReviewNarrator, grouped
-from dsv3chat.review_outputs import StandardOutput, write_targets
-from dsv3chat.review_plan import plan_json, plan_text
-from dsv3chat.review_request import Request
-from dsv3chat.review_setup import Setup, open_setup
+from dsv3chat.review_command.dry_run import plan_json, plan_text
+from dsv3chat.review_command.narrator import ReviewNarrator, grouped
+from dsv3chat.review_command.outputs import StandardOutput, write_targets
+from dsv3chat.review_command.request import Request
+from dsv3chat.review_command.setup import Setup, open_setup
 from dsv3chat.settings import Settings
 from engine import LoadProgress
 from engine.paths import models_dir
