@@ -57,7 +57,7 @@ class _Group(click.Group):
 @click.option(
     "-m", "--model", help="A folder, a built model's name, or a hub id. Default: the profile's, nano."
 )
-@click.option("--profile", help="A profile's name or file. Default: nano-cpu.")
+@click.option("--profile", help="A profile's name or file. Default: nano-cpu; as-stored for a model of yours.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the profile. Repeatable."
 )

@@ -27,6 +27,7 @@ from engine import (
 )
 
 DEFAULT_PROFILE = "nano-cpu"
+STORED_PROFILE = "as-stored"  # of a model other than nano: what a conversion chose, no default widens
 DEFAULT_MODEL = "nano"
 PROJECT = "project file"
 
@@ -53,7 +54,8 @@ def plan_launch(
     """Precedence, highest first: flag, environment, the project's file, the user's settings, what is built in.
 
     So for `model` and `profile`, where the model of a profile that was chosen stands above what is said below the choice;
-    and for each key of the profile, whose file stands last. Raises ProfileError.
+    and for each key of the profile, whose file stands last. Where no profile is chosen, nano gets its own and every other
+    model one that takes weights as they are stored. Raises ProfileError.
     """
     for flag, value in (("--model", model), ("--profile", profile)):
         if value is not None and not value.strip():
@@ -62,12 +64,13 @@ def plan_launch(
     environ = os.environ if environ is None else environ
     project = read_project_file(built=built)
     in_project = ProjectFile(Path()) if project is None else project
+    asked = model or environ.get("DSV3CHAT_MODEL") or in_project.model or settings.model
     profile_name, profile_origin = _first(
         (profile, "--profile"),
         (environ.get("DSV3CHAT_PROFILE"), "DSV3CHAT_PROFILE"),
         (in_project.profile, PROJECT),
         (settings.profile, "settings"),
-        (DEFAULT_PROFILE, "default"),
+        (DEFAULT_PROFILE if asked in (None, DEFAULT_MODEL) else STORED_PROFILE, "default"),
     )
     file = find_profile(profile_name)
     read = in_project.apply(read_profile(file, built))

@@ -155,6 +155,23 @@ def test_flag_beats_environment_beats_settings_beats_default(tmp_path):
         plan_launch(profile="nano-cp", environ={})
 
 
+@pytest.mark.parametrize("way", ["flag", "environment", "settings"])
+def test_a_model_of_ones_own_keeps_its_stored_formats_unless_a_profile_is_chosen(way):
+    """The default of nano is bf16, which would undo a conversion and double an FP8 checkpoint."""
+
+    def chosen(model, **given):
+        environ = {"DSV3CHAT_MODEL": model} if way == "environment" else {}
+        settings = Settings(model=model) if way == "settings" else Settings()
+        launch = plan_launch(
+            model if way == "flag" else None, settings=settings, environ=environ, **given
+        )
+        return launch.model, launch.profile.name, launch.profile.precision, launch.profile_origin
+
+    assert chosen("./converted") == ("./converted", "as-stored", "native", "default")
+    assert chosen("./converted", profile="nano-cpu")[2] == "bf16"
+    assert chosen("nano") == ("nano", "nano-cpu", "bf16", "default")
+
+
 def test_the_full_screen_gets_the_flags_and_its_failure_becomes_an_exit_code(monkeypatch, capfd):
     """The app itself is tested in ui/; here it is a stand-in that keeps what it was given."""
     from engine import ModelNotFoundError

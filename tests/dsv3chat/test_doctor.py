@@ -47,7 +47,7 @@ def test_doctor_says_what_would_run_where_and_that_it_fits(checkpoint, capfd):
     assert (run["model_path"], run["model_origin"], run["profile"]) == (
         str(checkpoint),
         "--model",
-        "nano-cpu",
+        "as-stored",
     )
     assert run["fits"] is True
     assert run["weights_bytes"] > run["cache_bytes"] / 100 > 0
