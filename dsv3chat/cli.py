@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from dsv3chat import exit_codes
+from dsv3chat.cli_bench import bench
 from dsv3chat.cli_convert import convert
 from dsv3chat.cli_errors import asked_for, report
 from dsv3chat.cli_eval import evaluation
@@ -243,6 +244,7 @@ def config_show(
 dsv3chat.add_command(review)
 dsv3chat.add_command(evaluation)
 dsv3chat.add_command(convert)
+dsv3chat.add_command(bench)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from dsv3chat.markdown_table import aligned
 from dsv3chat.sanitize import clean_line
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def to_text(found: Evaluation) -> str:
         f"{clean_line(found.model)}: {found.num_tokens} tokens counted, windows of {found.window} that move by "
         f"{found.stride}; ± standard error, paired by blocks of {found.block} tokens; KL in nats a token"
     )
-    return "\n".join([head, "", *_aligned(rows), *_ties(found)])
+    return "\n".join([head, "", *aligned(rows), *_ties(found)])
 
 
 def _row(quality: Quality, is_reference: bool = False) -> list[str]:
@@ -66,23 +66,6 @@ def _row(quality: Quality, is_reference: bool = False) -> list[str]:
 def _estimate(estimate: Estimate, factor: int, form: str, unit: str = "") -> str:
     error = "" if estimate.error is None else f" ± {factor * estimate.error:{form.removeprefix('+')}}"
     return f"{factor * estimate.value:{form}}{error}{unit}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "| "
-        + " | ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        + " |"
-        for row in rows
-    ]
-    rule = "|".join(
-        "-" * (width + 2) if column == 0 else "-" * (width + 1) + ":" for column, width in enumerate(widths)
-    )
-    return [lines[0], f"|{rule}|", *lines[1:]]
 
 
 def _ties(found: Evaluation) -> list[str]:

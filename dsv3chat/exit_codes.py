@@ -17,7 +17,7 @@ INCOMPLETE = (
     3  # a file was not reviewed, the budget ran out, a report could not be written: outranks findings
 )
 
-DOES_NOT_FIT = 4  # of `dsv3chat plan`: the numbers were written, and the machine cannot hold the model so
+DOES_NOT_FIT = 4  # of `dsv3chat plan` and `bench`: the numbers were written, and the machine cannot hold the model so
 
 HELP = """\b
 Exit codes:
@@ -25,7 +25,7 @@ Exit codes:
     1  the answer failed, or ended before it was the JSON that --schema asks for; what there is of it was written
     2  the command line, a setting, a profile, a model or a file is wrong
     3  of `review`, whose --help has its codes: the review is incomplete
-    4  of `plan`: the model does not fit as the profile places it
+    4  of `plan` and `bench`: a model does not fit as the profile places it
    70  a fault of this program; stderr names a log file
   130  interrupted with ctrl+c; what there is of the answer was written
   129, 143  ended by SIGHUP, SIGTERM
@@ -36,6 +36,13 @@ Exit codes:
     0  it fits
     2  the command line, a setting, a profile, a rule or the model's config is wrong
     4  it does not fit; the numbers and what would help were written"""
+
+BENCH_HELP = """\b
+Exit codes:
+    0  measured
+    2  the command line, a profile, a rule or the model is wrong, or the prompt does not fit the cache; nothing was measured
+    4  a profile does not fit into memory; the others were measured
+  130  interrupted (ctrl+c); what was measured until then was written"""
 
 REVIEW_HELP = """\b
 Exit codes:

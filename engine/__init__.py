@@ -10,6 +10,16 @@ if TYPE_CHECKING:
     from engine.api import Generation as Generation
     from engine.bandwidth import Rates as Rates
     from engine.bandwidth import read_rates as read_rates
+    from engine.benchmark.kernels import benchmark_kernels as benchmark_kernels
+    from engine.benchmark.model import benchmark_model as benchmark_model
+    from engine.benchmark.values import BenchmarkProgress as BenchmarkProgress
+    from engine.benchmark.values import BenchmarkTask as BenchmarkTask
+    from engine.benchmark.values import ChunkSpeed as ChunkSpeed
+    from engine.benchmark.values import KernelBenchmark as KernelBenchmark
+    from engine.benchmark.values import KernelSpeed as KernelSpeed
+    from engine.benchmark.values import ModelBenchmark as ModelBenchmark
+    from engine.benchmark.values import ModelSpeed as ModelSpeed
+    from engine.benchmark.values import NotMeasured as NotMeasured
     from engine.convert.conversion import Conversion as Conversion
     from engine.convert.conversion import ConvertedFormat as ConvertedFormat
     from engine.convert.conversion import FormatName as FormatName
@@ -102,6 +112,18 @@ if TYPE_CHECKING:
 
 _HOME = {
     "bandwidth": ("Rates", "read_rates"),
+    "benchmark.kernels": ("benchmark_kernels",),
+    "benchmark.model": ("benchmark_model",),
+    "benchmark.values": (
+        "BenchmarkProgress",
+        "BenchmarkTask",
+        "ChunkSpeed",
+        "KernelBenchmark",
+        "KernelSpeed",
+        "ModelBenchmark",
+        "ModelSpeed",
+        "NotMeasured",
+    ),
     "planner": (
         "KIND_ORDER",
         "Figure",
