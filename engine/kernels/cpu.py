@@ -9,35 +9,25 @@ from engine.kernels.eager import EagerKernels
 from engine.kernels.extension import NativeStatus, native_status
 from engine.kernels.native import NativeKernels, NativePacker
 from engine.kernels.protocol import Kernels
-from engine.quant import fp8
 from engine.quant.packing import Packer
 
-_FP8_CACHE = (
-    "kv_precision: fp8 is read by the torch kernels alone, so the native ones do not serve; bf16 is faster"
-)
 
-
-def cpu_kernels(
-    compute: torch.dtype, kv_dtype: torch.dtype, num_threads: int
-) -> tuple[Kernels, Packer | None, str]:
+def cpu_kernels(compute: torch.dtype, num_threads: int) -> tuple[Kernels, Packer | None, str]:
     """(kernels, what packs weights for them, a sentence for the person when it is the slow way).
 
     The native kernels where they are built: float32 between packed weights, whatever `compute` says. Else torch, with
-    activations in `compute`; so too where the cache is fp8, which native layers do not read. PlacementError when
-    DSV3CHAT_ISA names an instruction set that cannot be run.
+    activations in `compute`. PlacementError when DSV3CHAT_ISA names an instruction set that cannot be run.
     """
     found = _native()
     if found.isa is None:
         return EagerKernels(compute), None, found.reason
-    if kv_dtype is fp8.DTYPE:
-        return EagerKernels(compute), None, _FP8_CACHE
     kernels = NativeKernels(num_threads)
     return kernels, kernels.packer, ""
 
 
-def cpu_packer(kv_dtype: torch.dtype) -> Packer | None:
+def cpu_packer() -> Packer | None:
     """What packs weights for the kernels that `cpu_kernels` gives; None: they read rows."""
-    return None if _native().isa is None or kv_dtype is fp8.DTYPE else NativePacker()
+    return None if _native().isa is None else NativePacker()
 
 
 def _native() -> NativeStatus:

@@ -18,6 +18,7 @@ from engine.quant.matrix import Format, Layout, Matrix, MatrixStack
 from engine.quant.packing import HeadShape
 
 _CODES = {Format.BF16: 0, Format.FP8: 1, Format.INT8: 2, Format.INT4: 3}  # dsv::Format
+_CACHES = {torch.float32: 0, torch.bfloat16: 1, torch.uint8: 2}  # dsv::CacheFormat; uint8: engine/quant/latents.py
 _LANES = 16  # rows of a panel
 
 
@@ -138,7 +139,6 @@ class NativeKernels(EagerKernels):
         _check(slots, torch.int64)
         for one in pages:
             _check(one, pages[0].dtype)
-        assert pages[0].dtype in (torch.float32, torch.bfloat16)
         self._threads.run_layers(
             [layer.description for layer in layers],
             x.shape[0],
@@ -146,7 +146,7 @@ class NativeKernels(EagerKernels):
             slots.data_ptr(),
             rows_of(segments),
             pages[0].shape[1],
-            pages[0].dtype is torch.float32,
+            _CACHES[pages[0].dtype],
             [one.data_ptr() for one in pages],
             x.data_ptr(),
         )
@@ -166,7 +166,7 @@ class NativeKernels(EagerKernels):
             q.shape[0],
             rows_of(segments),
             pages.shape[1],
-            pages.dtype is torch.float32,
+            _CACHES[pages.dtype],
             pages.data_ptr(),
             q.data_ptr(),
             out.data_ptr(),

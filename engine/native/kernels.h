@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "attention_kernels.h"
+
 namespace dsv {
 
 enum class Format : int { bf16 = 0, fp8 = 1, int8 = 2, int4 = 3 };
@@ -93,18 +95,7 @@ struct Kernels {
   // gate = silu(gate) * up * scale
   void (*swiglu)(float* gate, const float* up, float scale, int size);
   float (*dot)(const float* x, const float* y, int size);
-  // out[h][l] = scale * q[h] . key(l) for keys [first, last) and every head; keys: one pointer a token
-  void (*scores_bf16)(const float* const* q, int num_heads, int size, const std::uint16_t* const* keys, int first,
-                      int last, float scale, float* const* out);
-  void (*scores_float)(const float* const* q, int num_heads, int size, const float* const* keys, int first, int last,
-                       float scale, float* const* out);
-  // values become exp(value - largest) / their sum
-  void (*softmax)(float* values, int size);
-  // out[h][d] = sum over l ascending of p[h][l] key(l)[d] for dimensions [first, last) and every head
-  void (*mix_bf16)(const float* const* p, int num_heads, const std::uint16_t* const* keys, int num_keys, int first,
-                   int last, float* const* out);
-  void (*mix_float)(const float* const* p, int num_heads, const float* const* keys, int num_keys, int first, int last,
-                    float* const* out);
+  AttentionKernels attention;
   // out[i] = x[i] as float32
   void (*widen)(const std::uint16_t* x, int size, float* out);
   // out[16 k + lane] = value of column k of row 16 panel + lane, in float32

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 
 namespace dsv {
@@ -13,6 +14,33 @@ std::uint16_t round_to_bf16(float value) {  // to nearest, ties to even; NaN sta
   const auto bits = std::bit_cast<std::uint32_t>(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
   return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+// Codes of a part of a latent and the exponent of its scale, as engine/quant/latents.py has them: the smallest power of two
+// that brings its largest value to 448 or less.
+std::uint8_t encode_e4m3(const float* x, int size, std::uint8_t* codes) {
+  std::uint32_t largest = 0;
+  for (int i = 0; i < size; ++i) largest = std::max(largest, std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu);
+  if (largest >= 0x7f800000u) {
+    std::memset(codes, 0, static_cast<std::size_t>(size));
+    return 255;
+  }
+  // 448 = 1.75 * 2^8
+  const int exponent = static_cast<int>(largest >> 23) - 8 + ((largest & 0x7fffffu) > 0x600000u ? 1 : 0);
+  const int scale = std::clamp(exponent, 1, 254);
+  const float factor = std::bit_cast<float>(static_cast<std::uint32_t>(254 - scale) << 23);
+  for (int i = 0; i < size; ++i) {
+    const float value = x[i] * factor;
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(value), sign = bits >> 24 & 0x80u;
+    const float absolute = std::fabs(value);
+    std::uint32_t code;
+    if (absolute < 0x1p-6f)  // subnormal: steps of 2^-9; adding 2^14 leaves them as the last bits, rounded to even
+      code = std::bit_cast<std::uint32_t>(absolute + 0x1p14f) - std::bit_cast<std::uint32_t>(0x1p14f);
+    else
+      code = ((std::bit_cast<std::uint32_t>(absolute) + 0x7ffffu + (bits >> 20 & 1u)) >> 20) - (120u << 3);
+    codes[i] = static_cast<std::uint8_t>(sign | code);
+  }
+  return static_cast<std::uint8_t>(scale);
 }
 
 // (x[2j], x[2j + 1]) as one complex number times rotation[j]
@@ -40,12 +68,19 @@ void write_latent(const Engine& engine, const Layer& layer, const Step& step, in
   engine.kernels.rms_norm(latent, layer.kv_a_norm, kLatentNormEps, layer.rank, latent);
   rotate(latent + layer.rank, step.rotation + static_cast<std::size_t>(row) * layer.rope, layer.rope);
   const int width = layer.rank + layer.rope;
-  const std::size_t at = static_cast<std::size_t>(step.slots[row]) * width;
-  if (step.float_cache) {
-    std::memcpy(static_cast<float*>(pages) + at, latent, sizeof(float) * width);
-  } else {
-    std::uint16_t* to = static_cast<std::uint16_t*>(pages) + at;
-    for (int i = 0; i < width; ++i) to[i] = round_to_bf16(latent[i]);
+  std::uint8_t* to = static_cast<std::uint8_t*>(pages) + static_cast<std::size_t>(step.slots[row]) * latent_bytes(step.cache, width);
+  switch (step.cache) {
+    case CacheFormat::float32: std::memcpy(to, latent, sizeof(float) * static_cast<std::size_t>(width)); break;
+    case CacheFormat::bf16:
+      for (int i = 0; i < width; ++i) {
+        const std::uint16_t value = round_to_bf16(latent[i]);
+        std::memcpy(to + 2 * i, &value, sizeof value);
+      }
+      break;
+    case CacheFormat::fp8:
+      to[width] = encode_e4m3(latent, layer.rank, to);
+      to[width + 1] = encode_e4m3(latent + layer.rank, layer.rope, to + layer.rank);
+      break;
   }
 }
 

@@ -72,13 +72,21 @@ struct Segment {  // one request's rows of a step
   const std::int64_t* blocks = nullptr;
 };
 
+// How pages hold a latent; fp8: codes and two exponents, as engine/quant/latents.py has them.
+enum class CacheFormat : int { float32 = 0, bf16 = 1, fp8 = 2 };
+
+inline std::size_t latent_bytes(CacheFormat format, int width) {  // of a token in a layer's pages
+  const std::size_t values = static_cast<std::size_t>(width);
+  return format == CacheFormat::float32 ? 4 * values : format == CacheFormat::bf16 ? 2 * values : values + 2;
+}
+
 struct Step {
   int num_rows = 0;
   const float* rotation = nullptr;      // (num_rows, rope / 2) pairs of cosine and sine
   const std::int64_t* slots = nullptr;  // (num_rows): block * block_size + offset
   std::vector<Segment> segments;
   int block_size = 0;
-  bool float_cache = false;  // pages hold float32, else bf16
+  CacheFormat cache = CacheFormat::bf16;  // of the pages
 };
 
 struct Engine {  // what every part of a layer computes with

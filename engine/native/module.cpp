@@ -63,8 +63,8 @@ struct Threads {
 
 using Segments = std::vector<std::tuple<int, int, int, Address>>;  // row, length, start, address of the block ids
 
-Step step_of(int num_rows, Address rotation, Address slots, const Segments& segments, int block_size, bool float_cache) {
-  Step step{num_rows, at<const float>(rotation), at<const std::int64_t>(slots), {}, block_size, float_cache};
+Step step_of(int num_rows, Address rotation, Address slots, const Segments& segments, int block_size, int cache) {
+  Step step{num_rows, at<const float>(rotation), at<const std::int64_t>(slots), {}, block_size, static_cast<CacheFormat>(cache)};
   for (const auto& [row, length, start, blocks] : segments)
     step.segments.push_back({row, length, start, at<const std::int64_t>(blocks)});
   return step;
@@ -92,7 +92,7 @@ Step step_of(int num_rows, Address rotation, Address slots, const Segments& segm
       [](Layer& layer, Address address) { layer.FIELD = at<const float>(address); })
 
 NB_MODULE(_native, m) {
-  m.attr("INTERFACE") = 3;  // engine/kernels/extension.py names the one it needs: change both together
+  m.attr("INTERFACE") = 4;  // engine/kernels/extension.py names the one it needs: change both together
   nb::set_leak_warnings(false);  // at exit the engine's thread may still hold its layers
   m.def(
       "isa", [] { return std::string(chosen_kernels().name); },
@@ -155,8 +155,8 @@ NB_MODULE(_native, m) {
       .def(
           "attend",
           [](Threads& threads, const Layer& layer, int num_rows, const Segments& segments, int block_size,
-             bool float_cache, Address pages, Address q, Address out) {
-            const Step step = step_of(num_rows, 0, 0, segments, block_size, float_cache);
+             int cache, Address pages, Address q, Address out) {
+            const Step step = step_of(num_rows, 0, 0, segments, block_size, cache);
             attend(threads.engine, layer, step, at<void>(pages), at<const float>(q), at<float>(out));
           },
           released(), "Attention alone, of rotated queries.")
@@ -176,8 +176,8 @@ NB_MODULE(_native, m) {
       .def(
           "run_layers",
           [](Threads& threads, const std::vector<const Layer*>& layers, int num_rows, Address rotation, Address slots,
-             const Segments& segments, int block_size, bool float_cache, const std::vector<Address>& pages, Address x) {
-            const Step step = step_of(num_rows, rotation, slots, segments, block_size, float_cache);
+             const Segments& segments, int block_size, int cache, const std::vector<Address>& pages, Address x) {
+            const Step step = step_of(num_rows, rotation, slots, segments, block_size, cache);
             for (std::size_t i = 0; i < layers.size(); ++i)
               run_layer(threads.engine, *layers[i], step, at<void>(pages.at(i)), at<float>(x));
           },

@@ -134,7 +134,7 @@ def design(checkpoint: Checkpoint, profile: Profile) -> Design:
     kv_dtype = _DTYPE[profile.compute if profile.kv_precision == "auto" else profile.kv_precision]
     kv_bytes = cache_bytes(config.num_hidden_layers, num_blocks * PAGE_TOKENS, config.latent_dim, kv_dtype)
     threads = profile.threads if profile.threads is not None else _default_threads()
-    return Design(profile, placement, num_blocks, kv_dtype, kv_bytes, threads, cpu_packer(kv_dtype))
+    return Design(profile, placement, num_blocks, kv_dtype, kv_bytes, threads, cpu_packer())
 
 
 def assemble(
@@ -150,7 +150,7 @@ def assemble(
     Raises CheckpointError, PlacementError, LoadCancelledError.
     """
     profile, config, num_blocks = designed.profile, checkpoint.config, designed.num_blocks
-    kernels, packer, kernel_note = cpu_kernels(_DTYPE[profile.compute], designed.kv_dtype, designed.threads)
+    kernels, packer, kernel_note = cpu_kernels(_DTYPE[profile.compute], designed.threads)
     with _one_torch_thread():
         weights = load(checkpoint, designed.placement, on_progress, cancelled, packer, kept)
     on_progress(LoadProgress("preparing the cache"))

@@ -28,7 +28,10 @@ void swiglu(float* gate, const float* up, float scale, int size) {
   }
 }
 
+#include "words.h"
+// clang-format off
 #include "attention_impl.h"
+// clang-format on
 
 void widen(const std::uint16_t* x, int size, float* out) {
   int i = 0;
@@ -38,4 +41,4 @@ void widen(const std::uint16_t* x, int size, float* out) {
 
 #define DSV_KERNELS(NAME, SUPPORTED)                                                                             \
   {NAME,     SUPPORTED, prepared_bytes, prepare, matmul, matmul_prepared, matmul_float, rms_norm, swiglu, dot,  \
-   scores<std::uint16_t>, scores<float>, softmax, mix<std::uint16_t>, mix<float>, widen, widen_panel}
+   ATTENTION_KERNELS, widen, widen_panel}

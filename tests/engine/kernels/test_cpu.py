@@ -13,7 +13,7 @@ from engine.kernels.native import NativeKernels
 
 
 def test_native_kernels_serve_where_they_are_built():
-    kernels, packer, note = cpu.cpu_kernels(torch.bfloat16, torch.bfloat16, 1)
+    kernels, packer, note = cpu.cpu_kernels(torch.bfloat16, 1)
     assert isinstance(kernels, NativeKernels)
     assert packer is kernels.packer
     assert note == ""
@@ -21,19 +21,11 @@ def test_native_kernels_serve_where_they_are_built():
 
 def test_torch_serves_without_them_and_says_so(monkeypatch):
     monkeypatch.setattr(cpu, "native_status", lambda: NativeStatus(None, "not built"))
-    kernels, packer, note = cpu.cpu_kernels(torch.bfloat16, torch.bfloat16, 1)
+    kernels, packer, note = cpu.cpu_kernels(torch.bfloat16, 1)
     assert type(kernels) is EagerKernels
     assert kernels.compute is torch.bfloat16
     assert packer is None
     assert note == "not built"
-
-
-def test_torch_serves_where_the_cache_is_fp8_and_says_so():
-    kernels, packer, note = cpu.cpu_kernels(torch.bfloat16, torch.float8_e4m3fn, 1)
-    assert type(kernels) is EagerKernels
-    assert kernels.compute is torch.bfloat16
-    assert packer is None
-    assert "kv_precision: fp8" in note
 
 
 def test_an_instruction_set_that_cannot_be_run_is_refused_with_its_name(monkeypatch):
@@ -42,7 +34,7 @@ def test_an_instruction_set_that_cannot_be_run_is_refused_with_its_name(monkeypa
 
     monkeypatch.setattr(cpu, "native_status", refuse)
     with pytest.raises(PlacementError, match="DSV3CHAT_ISA=avx9 is not known"):
-        cpu.cpu_kernels(torch.float32, torch.float32, 1)
+        cpu.cpu_kernels(torch.float32, 1)
 
 
 def test_a_module_of_other_sources_does_not_serve_and_says_so():

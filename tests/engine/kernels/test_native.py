@@ -15,7 +15,7 @@ from engine.kernels import native
 from engine.kernels.extension import instruction_sets, native_status
 from engine.kernels.protocol import LayerSizes, LayerWeights, PagedKeys, Routing
 from engine.kernels.reference import ReferenceKernels, dequantized
-from engine.quant import formats
+from engine.quant import formats, latents
 from engine.quant.matrix import Format, Layout, Matrix, MatrixStack
 from engine.quant.packing import HeadShape, empty_packed
 
@@ -274,26 +274,24 @@ def layer(
     return native.NativeLayer(sizes, sides[1]), sides[0]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32 cache", "bf16 cache"])
-@pytest.mark.parametrize(
-    "segments",
-    [
-        [(0, 1)],
-        [(6, 1), (0, 1), (700, 1)],  # decode steps of three requests, one long context
-        [(7, 3)],
-        [(0, 60)],  # expanded
-        [(90, 130), (13, 1), (0, 2)],  # a prompt's chunk beside decode steps
-    ],
-)
-@pytest.mark.parametrize("fmt", FORMATS)
-def test_attention_equals_the_reference(
-    kernels: native.NativeKernels, segments: list[tuple[int, int]], dtype: torch.dtype, fmt: Format
-) -> None:
-    """Pages scattered, their unwritten slots NaN. The rank is cut by the formats' groups; fp8 wants heads of sixteens."""
-    packed, plain = layer(nope=16, v=32, rank=75, fmt=fmt) if fmt is not Format.BF16 else layer()
+SEGMENTS = [
+    [(0, 1)],
+    [(6, 1), (0, 1), (700, 1)],  # decode steps of three requests, one long context
+    [(63, 1), (64, 1), (1100, 1)],  # at the borders of blocks; two blocks a part
+    [(7, 3)],
+    [(0, 60)],  # expanded
+    [(90, 130), (13, 1), (0, 2)],  # a prompt's chunk beside decode steps
+]
+Case = tuple[torch.Tensor, list[tuple[int, int, PagedKeys]], torch.Tensor, torch.Tensor]
+
+
+def attention_case(
+    packed: native.NativeLayer, plain: LayerWeights, segments: list[tuple[int, int]], dtype: torch.dtype
+) -> Case:
+    """(queries, segments, pages, what the reference makes of them). Pages scattered, their unwritten slots NaN."""
     sizes, block_size = packed.sizes, 16
-    blocks = torch.randperm(60, generator=torch.Generator().manual_seed(3)).tolist()
-    pages = torch.full((60, block_size, sizes.rank + sizes.rope), torch.nan, dtype=dtype)
+    blocks = torch.randperm(90, generator=torch.Generator().manual_seed(3)).tolist()
+    latents_ = torch.full((90, block_size, sizes.rank + sizes.rope), torch.nan)
     given, expected, row = [], [], 0
     num_rows = sum(length for _, length in segments)
     q = randn(num_rows, sizes.heads, sizes.nope + sizes.rope, seed=1)
@@ -301,14 +299,116 @@ def test_attention_equals_the_reference(
         count = -(-(start + length) // block_size)
         mine, blocks = tuple(blocks[:count]), blocks[count:]
         for p in range(start + length):
-            pages[mine[p // block_size], p % block_size] = randn(pages.shape[2], seed=1000 + p).to(dtype)
-        keys = PagedKeys.of(mine, start, start + length, block_size)
-        part = q[row : row + length]
-        nope, rope = part[:, :, : sizes.nope], part[:, :, sizes.nope :]
-        expected.append(REFERENCE.mla_expanded(nope, rope, pages.float(), keys, plain.kv_b, 0.4))
-        given.append((row, length, keys))
+            one = randn(latents_.shape[2], seed=1000 + p)
+            one[sizes.rank :] *= 3  # the parts of a latent are not of one size
+            latents_[mine[p // block_size], p % block_size] = one
+        given.append((row, length, PagedKeys.of(mine, start, start + length, block_size)))
         row += length
-    assert_close(kernels.attend(packed, q, given, pages), torch.cat(expected), products=CHAIN[fmt])
+    if dtype is torch.uint8:
+        flat = latents_.view(-1, latents_.shape[2])
+        pages = latents.encode(flat[:, : sizes.rank], flat[:, sizes.rank :]).view(90, block_size, -1)
+        read = latents.decode(pages.view(-1, pages.shape[2]), sizes.rank).view(latents_.shape)
+    else:
+        pages = latents_.to(dtype)
+        read = pages.float()
+    for row, length, keys in given:
+        nope, rope = q[row : row + length].split([sizes.nope, sizes.rope], dim=2)
+        expected.append(REFERENCE.mla_expanded(nope, rope, read, keys, plain.kv_b, 0.4))
+    return q, given, pages, torch.cat(expected)
+
+
+@pytest.mark.parametrize("segments", SEGMENTS)
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_attention_on_float32_pages_equals_the_reference(
+    kernels: native.NativeKernels, segments: list[tuple[int, int]], fmt: Format
+) -> None:
+    """The rank is cut by the formats' groups; fp8 wants heads of sixteens."""
+    packed, plain = layer(nope=16, v=32, rank=75, fmt=fmt) if fmt is not Format.BF16 else layer()
+    q, given, pages, expected = attention_case(packed, plain, segments, torch.float32)
+    assert_close(kernels.attend(packed, q, given, pages), expected, products=CHAIN[fmt])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.uint8], ids=["bf16 pages", "fp8 pages"])
+@pytest.mark.parametrize("segments", SEGMENTS)
+@pytest.mark.parametrize("sizes", [(3, 5, 6, 21, 27), (9, 32, 96, 64, 384), (35, 16, 10, 16, 75)])
+def test_attention_on_narrow_pages_loses_less_than_the_pages_did(
+    kernels: native.NativeKernels, segments: list[tuple[int, int]], dtype: torch.dtype, sizes: tuple[int, ...]
+) -> None:
+    """Codes of sixteen bits: a key's err by at most 1/4096 of its part's largest value (half a step; the largest code is over
+    2048), a query's by 1/8190, a weight's by 1/16382 of its block's largest. Errors are of random signs: six times the root of
+    their sum of squares bounds a score's, `shift`, and no weight of the softmax changes by more than e^(2 shift). On average
+    the result is nearer to the reference than bf16, whose values err by up to 2^-9, can hold it."""
+    heads, nope, rope, v, rank = sizes
+    packed, plain = layer(heads, nope, rope, v, rank)
+    q, given, pages, expected = attention_case(packed, plain, segments, dtype)
+    error = kernels.attend(packed, q, given, pages) - expected
+    up = dequantized(plain.kv_b).view(heads, nope + v, rank)
+    absorbed = torch.einsum("thn,hnc->thc", q[:, :, :nope], up[:, :nope])
+    key, rotated = 4.5, 13.5  # no latent here is larger
+    sums = [
+        absorbed.norm(dim=2).max() * key / 4096,
+        q[:, :, nope:].norm(dim=2).max() * rotated / 4096,
+        absorbed.abs().max() / 8190 * key * math.sqrt(rank),
+        q.abs().max() / 8190 * rotated * math.sqrt(rope),
+    ]
+    shift = 6 * 0.4 * math.sqrt(sum(float(one) ** 2 / 3 for one in sums))
+    largest = float(up[:, nope:].norm(dim=2).max()) * key * 2
+    value = 6 * float(up[:, nope:].norm(dim=2).max()) * key / 4096 / math.sqrt(3)
+    weight = 6 * math.sqrt(64 / 3) / 16382 * largest
+    assert float(error.abs().max()) < largest * math.expm1(2 * shift) + value + weight
+    assert float(error.norm()) < 2.0**-9 * float(expected.norm())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8])
+def test_a_row_of_attention_depends_on_nothing_but_its_keys(
+    kernels: native.NativeKernels, dtype: torch.dtype
+) -> None:
+    """Bit by bit: beside other requests, with another number of threads, and in a chunk cut elsewhere."""
+    packed, plain = layer()
+    q, given, pages, _ = attention_case(packed, plain, [(1100, 1), (90, 130), (20, 3)], dtype)
+    together = kernels.attend(packed, q, given, pages)
+    for row, length, keys in given:
+        part = q[row : row + length].contiguous()
+        for threads in (1, 5):
+            alone = native.NativeKernels(threads, kernels.isa).attend(packed, part, [(0, length, keys)], pages)
+            assert torch.equal(alone, together[row : row + length])
+    _, _, keys = given[1]
+    cut = [(0, 70, PagedKeys(keys.block_ids, keys.first_block, 90, 160))]
+    assert torch.equal(kernels.attend(packed, q[1:71].contiguous(), cut, pages), together[1:71])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.uint8])
+@pytest.mark.parametrize("length", [1, 60])
+def test_a_latent_that_is_no_number_is_seen_by_those_who_read_it(
+    kernels: native.NativeKernels, dtype: torch.dtype, length: int
+) -> None:
+    packed, plain = layer()
+    q, given, pages, _ = attention_case(packed, plain, [(5, length), (80, 1)], dtype)
+    _, _, keys = given[0]
+    slot = pages[int(keys.block_ids[0]), 3]
+    slot.fill_(255) if dtype is torch.uint8 else slot.fill_(torch.inf)
+    out = kernels.attend(packed, q, given, pages)
+    assert out[:length].isnan().all()
+    assert out[length:].isfinite().all()
+
+
+def test_a_query_that_is_no_number_spoils_itself_alone(kernels: native.NativeKernels) -> None:
+    packed, plain = layer()
+    for segment in ((5, 3), (5, 60)):
+        q, given, pages, _ = attention_case(packed, plain, [segment], torch.bfloat16)
+        q[1, 2, 0] = torch.nan
+        out = kernels.attend(packed, q, given, pages).view(segment[1], packed.sizes.heads, -1)
+        assert out[1, 2].isnan().all()
+        out[1, 2] = 0
+        assert out.isfinite().all()
+
+
+def test_zeros_attend_to_zeros(kernels: native.NativeKernels) -> None:
+    packed, plain = layer()
+    for dtype in (torch.bfloat16, torch.uint8):
+        q, given, pages, _ = attention_case(packed, plain, [(70, 1), (0, 60)], dtype)
+        out = kernels.attend(packed, q * 0, given, pages.zero_())
+        assert torch.equal(out, torch.zeros_like(out))
 
 
 ROUTINGS = {
