@@ -62,7 +62,7 @@ def benchmark_kernels(
     measured until then. DeepSeek-V3's experts are as many as make the copies, not all 256."""
     cores = probe_cpu().usable_cores
     threads = threads or (cores if cores <= 2 else cores - 1)
-    kernels, packer, _ = cpu_kernels(torch.bfloat16, torch.bfloat16, threads)
+    kernels, packer, _ = cpu_kernels(torch.bfloat16, threads)
     served = f"native {kernels.isa}" if isinstance(kernels, NativeKernels) else "torch"
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
