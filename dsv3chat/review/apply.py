@@ -96,7 +96,7 @@ def _inside(root: Path, name: str) -> Path:
         raise ApplyError(f"{name}: cannot be reached: {error}") from error
     if not path.is_relative_to(real_root):
         raise ApplyError(f"{name}: lies outside {real_root}; nothing is changed")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ApplyError(f"{name}: there is no such file any more")
     return path
 

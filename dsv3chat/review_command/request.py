@@ -228,9 +228,9 @@ def _checked(found: Format, name: str, text: str) -> Target:
     if not name or name == "-":
         raise click.UsageError(f"-o {text} names no file; standard output gets what -f says")
     path = Path(name)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise click.UsageError(f"-o {text}: {path} is a folder; give the name of a file")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise click.UsageError(f"-o {text}: there is no folder {path.parent}; make it first")
     if not os.access(path.parent, os.W_OK):
         raise click.UsageError(f"-o {text}: nothing can be written in {path.parent}")

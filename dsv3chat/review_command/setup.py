@@ -129,7 +129,7 @@ def open_setup(request: Request, settings: Settings, diff: bytes, say: Callable[
             f"--context-tokens {request.context_tokens}: {protocol.name} is made for at most {protocol.max_tokens}"
         )
     baseline: Baseline | None = None
-    if baseline_file.exists() or (request.baseline is not None and not request.update_baseline):
+    if os.path.exists(baseline_file) or (request.baseline is not None and not request.update_baseline):
         baseline = Baseline.read(baseline_file)
         if request.baseline is None:
             warn(f"{len(baseline)} known findings in {baseline_file} are hidden")
@@ -154,7 +154,7 @@ def _scope(request: Request, diff: bytes, warn: Callable[[str], None]) -> Scope:
         return _open(request, diff)
     except BadRevisionError:
         # `--diff src/` gives src/ to --diff; git takes such a word for a path too
-        if request.kind != "diff" or not Path(request.revision).exists():
+        if request.kind != "diff" or not os.path.exists(request.revision):
             raise
         warn(f"--diff: {request.revision} is a path and no revision; these are the changes in it")
         return _open(replace(request, revision="", paths=(request.revision, *request.paths)), diff)

@@ -162,7 +162,7 @@ class ReviewActions:
             screen.say("there is no file here")
             return
         path = scope.root / source.path
-        if not path.is_file():
+        if not os.path.isfile(path):
             screen.say(f"{source.path}: there is no such file on this disk", "warning")
             return
         item = screen.current

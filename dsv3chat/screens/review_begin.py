@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -143,7 +144,7 @@ def _prepare(
     model = describe_backend(backend)
     protocol = choose_protocol(None, model)
     file = scope.root / BASELINE_FILE
-    baseline = Baseline.read(file) if file.exists() else None
+    baseline = Baseline.read(file) if os.path.exists(file) else None
     cache = ReviewCache() if model.digest else None
     review = Review(scope, backend, protocol, model=model, baseline=baseline, cache=cache, on_load=on_load)
 

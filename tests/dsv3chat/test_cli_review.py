@@ -434,3 +434,30 @@ def test_help_names_every_exit_code_of_the_review(capfd):
     text = capfd.readouterr().out.partition("Exit codes:")[2]
     for code in (0, 1, 2, 3, 70, 130, 141):
         assert f" {code}  " in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--baseline", "closed/base.json"], 2),
+        (["-o", "closed/report.json"], 3),
+        (["--diff", "closed/x.py"], 2),
+        (["--dry-run", "--diff=HEAD", "closed/deeper/x.py"], 2),
+    ],
+)
+def test_a_place_that_the_system_hides_is_no_fault_of_this_program(
+    review, repository, monkeypatch, flags, expected
+):
+    (repository / "closed").mkdir()
+    stat = os.stat
+
+    def refuse(path, *arguments, **options):
+        if isinstance(path, str | Path) and "closed/" in os.fspath(path):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    code, _, err, _ = review(*flags)
+    assert code == expected
+    assert "Errno" not in err
+    assert "PosixPath" not in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -47,7 +48,7 @@ def _in_tree(
 ) -> tuple[str, Callable[[], bytes | None]]:
     """(the name under which the tree holds the file, or its likeliest one; how to read it)."""
     names = [f"{folder}{path}" for folder in dict.fromkeys(("", below)) for path in file.paths]
-    present = [name for name in names if leads_inside(root, name) and (root / name).is_file()]
+    present = [name for name in names if leads_inside(root, name) and os.path.isfile(root / name)]
     for name in present:
         try:
             data = read_bytes(root / name, max_bytes)

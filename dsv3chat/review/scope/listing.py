@@ -49,7 +49,7 @@ def repository(folder: Path) -> tuple[Git | None, str]:
     try:
         return Git(folder), ""
     except (NotARepositoryError, GitMissingError) as error:
-        in_one = any((around / ".git").exists() for around in (folder, *folder.parents))
+        in_one = any(os.path.exists(around / ".git") for around in (folder, *folder.parents))
         return None, f"listed without git: {error}" if in_one else ""
 
 

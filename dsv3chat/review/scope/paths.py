@@ -45,7 +45,7 @@ def inside(path: Path, cwd: Path, root: Path) -> str:
 def nearest_folder(path: Path, cwd: Path) -> Path:
     """The innermost folder on the way to a path that may be gone."""
     folder = Path(os.path.abspath(cwd / path))
-    while not folder.is_dir() and folder != folder.parent:
+    while not os.path.isdir(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
 
