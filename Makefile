@@ -25,8 +25,8 @@ dev: $(VENV)/.dev
 chat: install  ## set up .venv, install, open the chat
 	@$(BIN)/dsv3chat
 
-test: dev  ## set up .venv and run the tests
-	$(BIN)/python -m pytest
+test: dev  ## set up .venv and run the tests, on two processes of one torch thread each; a file's tests stay together
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: dev  ## formatting, lints, types, import contracts
 	$(BIN)/ruff format --check .
