@@ -65,8 +65,9 @@ def test_the_peak_stays_below_three_times_the_largest_tensor(large, tmp_path, na
         [sys.executable, "-c", MEASURE, str(folder), str(tmp_path / "out"), name],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert run.returncode == 0, run.stderr
     measured = json.loads(run.stdout)
     assert measured["written"] > 100_000_000
     assert measured["rise"] <= 3 * largest

@@ -41,14 +41,14 @@ print(json.dumps({"rise": status("VmHWM") - before, "held": status("VmRSS") - be
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """(folder, bytes of the largest tensor): 300 MB in FP8 blocks and bfloat16, the embedding 67 MB of them."""
+    """(folder, bytes of the largest tensor): 150 MB in FP8 blocks and bfloat16, the embedding 34 MB of them."""
     config = random_config(
         fp8_block=(128, 128),
         hidden_size=1024,
-        vocab_size=32768,
+        vocab_size=16384,
         intermediate_size=4096,
         moe_intermediate_size=768,
-        n_routed_experts=16,
+        n_routed_experts=8,
         num_hidden_layers=5,
     )
     noise = torch.randint(0, 120, (1 << 22,), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -72,10 +72,11 @@ def large(tmp_path_factory):
 def test_the_peak_stays_below_the_placed_size_plus_the_largest_tensor(large, precision):
     folder, largest = large
     run = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(folder), precision], capture_output=True, text=True, check=True
+        [sys.executable, "-c", MEASURE, str(folder), precision], capture_output=True, text=True, check=False
     )
+    assert run.returncode == 0, run.stderr
     measured = json.loads(run.stdout)
-    assert measured["placed"] > 100_000_000
+    assert measured["placed"] > 50_000_000
     assert (
         measured["held"] >= 0.9 * measured["placed"]
     )  # the weights are really in memory, so the peak means something
