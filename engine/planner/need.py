@@ -1,7 +1,7 @@
 """Bytes of a model under a profile, per device and kind, before a weight is read. Knows no machine.
 
 Weights: engine.planner.sizes over what engine.weights.assignment decides. Cache: latent_dim values a token and layer, in
-pages of 16 tokens. Activations: an estimate of a step's largest temporaries (see `activation_bytes`).
+pages of 16 tokens. Activations: an estimate of a step's largest temporaries (engine.weights.activations), and on a GPU what its kernels work in.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from engine.kernels.work import WORK_BYTES
 from engine.model.config import ModelConfig
 from engine.planner.checks import check_formats
 from engine.planner.shape import ModelShape
 from engine.planner.sizes import WIDE_BYTES, matrix_bytes
 from engine.profile.values import Profile, Rule
+from engine.weights.activations import activation_bytes
 from engine.weights.assignment import Assignment, assign, check_rules
 from engine.weights.names import Kind, TensorSpec, expected_tensors, layer_of
 
 PAGE_TOKENS = 16  # of the latent cache; the engine's own
 PROGRAM_BYTES = {
-    "cpu": 350_000_000,
+    "cpu": 310_000_000,
     "cuda": 600_000_000,
-}  # interpreter and torch; a CUDA context with its workspace
+}  # interpreter, torch and its libraries, as tests/bench/memory_estimate.py measures them; a CUDA context with its workspace
 _CATEGORY = {Kind.ROUTER: "router and norms", Kind.NORM: "router and norms"}
 CACHE, ACTIVATIONS, PROGRAM, EXPERTS = "KV cache", "activations", "program", Kind.EXPERTS.value
 KIND_ORDER = (
@@ -110,7 +112,8 @@ def compute_need(shape: ModelShape, profile: Profile) -> Need:
             devices[tensor.assignment.device][CACHE] += pages * per_layer
     for device in {*devices, "cpu"} - {"disk"}:
         if device in devices:
-            devices[device][ACTIVATIONS] += activation_bytes(shape.config, profile)
+            work = 0 if device == "cpu" else WORK_BYTES
+            devices[device][ACTIVATIONS] += activation_bytes(shape.config, profile) + work
         devices[device][PROGRAM] += PROGRAM_BYTES["cpu" if device == "cpu" else "cuda"]
     return Need(
         tensors,
@@ -126,17 +129,6 @@ def cache_row_bytes(config: ModelConfig, profile: Profile) -> int:
     if profile.kv_precision != "auto":
         precision = profile.kv_precision
     return config.latent_dim + 2 if precision == "fp8" else config.latent_dim * WIDE_BYTES[precision]
-
-
-def activation_bytes(config: ModelConfig, profile: Profile) -> int:
-    """A step's largest temporaries, about, in float32: for each of chunk_size rows the residual and its norm, queries,
-    keys and values of every head, the widest MLP and the chosen experts; for each request a row of logits."""
-    heads = config.num_attention_heads * (
-        2 * (config.qk_nope_head_dim + config.qk_rope_head_dim) + 2 * config.v_head_dim
-    )
-    experts = config.num_experts_per_tok * (config.moe_intermediate_size * 2 + config.hidden_size)
-    row = 4 * config.hidden_size + heads + max(2 * config.intermediate_size, experts)
-    return 4 * (profile.chunk_size * row + 2 * profile.max_batch_size * config.vocab_size)
 
 
 def _counted(

@@ -24,7 +24,7 @@ class Built:
 
     precisions: frozenset[str] = frozenset({"native", "fp32", "bf16", "fp8", "int8", "int4"})
     kv_precisions: frozenset[str] = frozenset(KV_PRECISIONS)
-    device_kinds: frozenset[str] = frozenset({"cpu"})
+    device_kinds: frozenset[str] = frozenset({"cpu", "cuda"})
     keys: frozenset[str] = frozenset({"group_size"})  # of OPTIONAL_KEYS
 
 

@@ -16,21 +16,25 @@ from engine.errors import EngineClosedError, PlacementError
 from engine.events import LoadProgress, StepStats
 from engine.hardware import available_memory, probe_cpu
 from engine.kernels.cpu import cpu_kernels, cpu_packer
+from engine.kernels.cuda import CudaKernels
+from engine.kernels.protocol import Kernels
 from engine.model.cache import LatentCache, cache_bytes
 from engine.model.deepseek_v3 import DeepseekV3
 from engine.profile import Profile
 from engine.quant.matrix import Format
 from engine.quant.packing import Packer
+from engine.runtime import gpus, memory
 from engine.runtime.heap import trim
 from engine.runtime.loop import EngineLoop
 from engine.runtime.runner import Runner
 from engine.runtime.sampler import Sampler
 from engine.scheduler.scheduler import Scheduler
 from engine.weights.checkpoint import Checkpoint
+from engine.weights.devices import attention_devices, places_of
 from engine.weights.keeping import Part
 from engine.weights.loader import LoadedWeights, load
 from engine.weights.names import Kind
-from engine.weights.placement import Placement, place
+from engine.weights.placement import Placement, place, tier_of
 
 PAGE_TOKENS = 16  # tokens per page of the latent cache: what prefix reuse is rounded down to
 
@@ -61,13 +65,24 @@ class Design:
     placement: Placement
     num_blocks: int
     kv_dtype: torch.dtype
-    cache_bytes: int
+    attention_devices: tuple[str, ...]  # of each layer; its part of the cache is there
+    cache_by_tier: Mapping[str, int]
+    work_by_tier: Mapping[str, int]  # of GPUs
     threads: int
     packer: Packer | None  # what packs weights for the kernels; None: they read rows
 
     @property
     def weights_bytes(self) -> int:
         return sum(self.placement.bytes_by_tier.values())
+
+    @property
+    def cache_bytes(self) -> int:
+        return sum(self.cache_by_tier.values())
+
+    @property
+    def need_by_tier(self) -> dict[str, int]:
+        """Of a GPU with room to work, of RAM without: there it is a small part, and the rest of the program is not counted."""
+        return memory.added(self.placement.bytes_by_tier, self.cache_by_tier, self.work_by_tier)
 
     @property
     def attention_bits(self) -> int:
@@ -127,14 +142,37 @@ class Running:
 
 
 def design(checkpoint: Checkpoint, profile: Profile) -> Design:
-    """Decide. Raises PlacementError for what this build, this model or the profile's rules cannot have."""
+    """Decide. Raises PlacementError for what this build, this model or the profile's rules cannot have, and for a GPU that
+    is not there."""
     config = checkpoint.config
     placement = place(checkpoint, profile)
+    _check_devices(profile, placement)
     num_blocks = math.ceil(profile.cache_lens / PAGE_TOKENS)
     kv_dtype = _DTYPE[profile.compute if profile.kv_precision == "auto" else profile.kv_precision]
-    kv_bytes = cache_bytes(config.num_hidden_layers, num_blocks * PAGE_TOKENS, config.latent_dim, kv_dtype)
-    threads = profile.threads if profile.threads is not None else _default_threads()
-    return Design(profile, placement, num_blocks, kv_dtype, kv_bytes, threads, cpu_packer())
+    devices = attention_devices(placement, config)
+    layer_bytes = cache_bytes(1, num_blocks * PAGE_TOKENS, config.latent_dim, kv_dtype)
+    return Design(
+        profile=profile,
+        placement=placement,
+        num_blocks=num_blocks,
+        kv_dtype=kv_dtype,
+        attention_devices=devices,
+        cache_by_tier=memory.cache_by_tier(devices, layer_bytes),
+        work_by_tier=memory.work_by_tier(placement, config, profile),
+        threads=profile.threads if profile.threads is not None else _default_threads(),
+        packer=cpu_packer() if "cpu" in placement.devices else None,
+    )
+
+
+def _check_devices(profile: Profile, placement: Placement) -> None:
+    for device in sorted(placement.devices - {"cpu"}):
+        missing = gpus.why_missing(device)
+        if missing:
+            size = placement.bytes_by_tier[tier_of(device)] / 2**30
+            raise PlacementError(
+                f"profile {profile.name} puts {size:.2f} GiB of weights on {device}, which is not there: {missing}; take a "
+                "profile for this machine (dsv3chat profiles list), or change the device"
+            )
 
 
 def assemble(
@@ -150,14 +188,21 @@ def assemble(
     Raises CheckpointError, PlacementError, LoadCancelledError.
     """
     profile, config, num_blocks = designed.profile, checkpoint.config, designed.num_blocks
-    kernels, packer, kernel_note = cpu_kernels(_DTYPE[profile.compute], designed.threads)
+    kernels, kernel_note = _kernels(designed)
     with _one_torch_thread():
-        weights = load(checkpoint, designed.placement, on_progress, cancelled, packer, kept)
+        weights = load(
+            checkpoint, designed.placement, on_progress, cancelled, designed.packer, kept, gpus.memory_of
+        )
     on_progress(LoadProgress("preparing the cache"))
     cache = LatentCache(
-        config.num_hidden_layers, num_blocks, PAGE_TOKENS, config.latent_dim, designed.kv_dtype
+        config.num_hidden_layers,
+        num_blocks,
+        PAGE_TOKENS,
+        config.latent_dim,
+        designed.kv_dtype,
+        [gpus.memory_of(device) for device in designed.attention_devices],
     )
-    network = DeepseekV3(config, weights.parameters, kernels)
+    network = DeepseekV3(config, weights.parameters, places_of(designed.placement, config, kernels))
     context = min(config.max_position_embeddings, num_blocks * PAGE_TOKENS)
     scheduler = Scheduler(num_blocks, PAGE_TOKENS, profile.max_batch_size, profile.chunk_size, context)
     loop = EngineLoop(
@@ -169,17 +214,36 @@ def assemble(
     return Running(designed, weights, loop, scheduler, kernel_note)
 
 
+def _kernels(designed: Design) -> tuple[dict[str, Kernels], str]:
+    """The kernels of every device, and a sentence for the person where the CPU's are the slow ones."""
+    compute, devices = _DTYPE[designed.profile.compute], designed.placement.devices
+    found: dict[str, Kernels] = {
+        device: CudaKernels(compute, gpus.memory_of(device)) for device in devices - {"cpu"}
+    }
+    if "cpu" not in devices:
+        return found, ""
+    found["cpu"], _, note = cpu_kernels(compute, designed.threads)
+    return found, note
+
+
 def check_memory(designed: Design) -> None:
-    """PlacementError when weights and cache need more than is free now."""
-    memory = available_memory()
-    weights, cache = designed.weights_bytes, designed.cache_bytes
-    if weights + cache > memory.available_bytes:
-        raise PlacementError(
-            f"profile {designed.profile.name} needs {(weights + cache) / 2**30:.1f} GiB of RAM (weights "
-            f"{weights / 2**30:.1f}, cache {cache / 2**30:.1f}), {memory.available_bytes / 2**30:.1f} GiB are free "
-            f"(limit: {memory.limit_source}); close other programs, lower cache_lens, or take a profile with a smaller "
-            "precision"
-        )
+    """PlacementError when weights and cache, and on a GPU room to work, need more than is free now on a tier."""
+    found = available_memory()
+    need = designed.need_by_tier
+    for tier, free in memory.free_by_tier(sorted(need), found).items():
+        if need[tier] > free:
+            parts = [
+                f"weights {designed.placement.bytes_by_tier.get(tier, 0) / 2**30:.1f}",
+                f"cache {designed.cache_by_tier.get(tier, 0) / 2**30:.1f}",
+            ]
+            if tier in designed.work_by_tier:
+                parts.append(f"work {designed.work_by_tier[tier] / 2**30:.1f}")
+            where, limit = ("RAM", f" (limit: {found.limit_source})") if tier == memory.RAM else (tier, "")
+            raise PlacementError(
+                f"profile {designed.profile.name} needs {need[tier] / 2**30:.1f} GiB of {where} ({', '.join(parts)}), "
+                f"{free / 2**30:.1f} GiB are free{limit}; close other programs, lower cache_lens, or take a profile with "
+                "a smaller precision"
+            )
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class Runner:
                     if bool(torch.isfinite(rows).all()):
                         result.scores[chunk.request_id] = score_rows(rows, chunk, score_ids[chunk.request_id])
                         if chunk.request_id in on_rows:
-                            on_rows[chunk.request_id](chunk.start, rows)
+                            on_rows[chunk.request_id](chunk.start, rows.cpu())
                     else:
                         result.broken[chunk.request_id] = ""
                 elif chunk.samples:
@@ -174,7 +174,7 @@ def score_rows(logits: torch.Tensor, chunk: Chunk, ids: Sequence[int]) -> tuple[
 
     Over the whole width of the logits, padded ids included: the model's own distribution.
     """
-    following = torch.tensor(ids[chunk.start + 1 : chunk.end + 1], dtype=torch.int64)
+    following = torch.tensor(ids[chunk.start + 1 : chunk.end + 1], dtype=torch.int64, device=logits.device)
     known = logits[: len(following)]
     picked = known.gather(1, following[:, None])[:, 0] - torch.logsumexp(known, dim=1)
     return picked.tolist(), logits.argmax(dim=1).tolist()

@@ -14,6 +14,8 @@ from engine.errors import EngineClosedError, EngineError, PlacementError
 from engine.events import LoadProgress, SwitchPlan
 from engine.hardware import available_memory
 from engine.runtime.assembly import Design, Running, assemble
+from engine.runtime.heap import trim
+from engine.runtime.memory import RAM, added, free_by_tier
 from engine.weights.checkpoint import Checkpoint
 from engine.weights.keeping import Part, bytes_to_read, held_bytes, kept_parts
 
@@ -27,19 +29,29 @@ def plan_switch(checkpoint: Checkpoint, running: Running, wanted: Design) -> Swi
         held = sum(running.weights.bytes_by_tier.values())
         return SwitchPlan(held, 0, 0, before.cache_bytes, free_first=False, keeps_cache=True)
     kept = _kept(checkpoint, running, wanted)
-    kept_bytes = held_bytes(kept)
-    freed = sum(running.weights.bytes_by_tier.values()) - kept_bytes
+    stays = held_bytes(kept)
+    freed = {tier: held - stays.get(tier, 0) for tier, held in running.weights.bytes_by_tier.items()}
     read = bytes_to_read(wanted.placement, kept)
+    new = added(read, wanted.cache_by_tier, wanted.work_by_tier)
     memory = available_memory()
-    free_first = read + wanted.cache_bytes > memory.available_bytes
-    room = memory.available_bytes + freed + before.cache_bytes
-    if read + wanted.cache_bytes > room:
-        raise PlacementError(
-            f"profile {wanted.profile.name} needs {(read + wanted.cache_bytes) / 2**30:.2f} GiB of RAM beside what stays "
-            f"loaded, {room / 2**30:.2f} GiB are there when the rest is freed (limit: {memory.limit_source}); close other "
-            "programs, lower cache_lens, or take a profile with a smaller precision"
-        )
-    return SwitchPlan(kept_bytes, read, freed, wanted.cache_bytes, free_first, keeps_cache=False)
+    free = free_by_tier(sorted(new), memory)
+    room = added(free, freed, before.cache_by_tier)
+    for tier in sorted(new):
+        if new[tier] > room[tier]:
+            where, limit = ("RAM", f" (limit: {memory.limit_source})") if tier == RAM else (tier, "")
+            raise PlacementError(
+                f"profile {wanted.profile.name} needs {new[tier] / 2**30:.2f} GiB of {where} beside what stays loaded, "
+                f"{room[tier] / 2**30:.2f} GiB are there when the rest is freed{limit}; close other programs, lower "
+                "cache_lens, or take a profile with a smaller precision"
+            )
+    return SwitchPlan(
+        kept_bytes=sum(stays.values()),
+        read_bytes=sum(read.values()),
+        freed_bytes=sum(freed.values()),
+        cache_bytes=wanted.cache_bytes,
+        free_first=any(new[tier] > free[tier] for tier in new),
+        keeps_cache=False,
+    )
 
 
 def switch(
@@ -74,6 +86,7 @@ def switch(
             running.close(f"profile {wanted.profile.name} took its place")
         return after, None
     failure.with_traceback(None)  # its frames hold what was read so far
+    trim()
     if not plan.free_first:
         return running, failure
     return _back(checkpoint, before, max_token_ids, on_progress, kept, failure), failure

@@ -15,6 +15,7 @@ from engine.profile.rules import RuleMatcher
 from engine.profile.values import Precision, Profile, Rule
 from engine.weights.names import HEAD, NORM, Kind, TensorSpec
 
+_HOMES = (Kind.ATTENTION, Kind.EMBEDDING, Kind.HEAD)  # where norms are; a tied head is the embedding
 QUANTIZED: frozenset[Precision] = frozenset({"fp8", "int8", "int4", "int3", "int2"})
 
 
@@ -44,15 +45,15 @@ def at_rule(where: str, rule: Rule) -> str:
 
 
 def assign(specs: Iterable[TensorSpec], profile: Profile) -> list[Assignment]:
-    """What the rules decide, one entry a tensor, in order. A layer's norms and router that no rule gives a device are
-    where its attention is. PlacementError for a `match` outside the grammar."""
+    """What the rules decide, one entry a tensor, in order. Norms are where their layer's attention is, the last one where
+    the head is; so is a router that no rule gives a device. PlacementError for a `match` outside the grammar."""
     matchers = [_matcher(where_of(profile), rule) for rule in profile.rules]
     assigned = [_assigned(spec, profile, matchers) for spec in specs]
-    attention = {a.spec.layer: a.device for a in assigned if a.spec.kind is Kind.ATTENTION}
+    home = {a.spec.layer: a.device for a in assigned if a.spec.kind in _HOMES}
     return [
-        a
-        if a.spec.kind.is_matrix or _decides_device(profile, a)
-        else replace(a, device=attention.get(a.spec.layer, a.device))
+        replace(a, device=home.get(a.spec.layer, a.device))
+        if a.spec.kind is Kind.NORM or (a.spec.kind is Kind.ROUTER and not _decides_device(profile, a))
+        else a
         for a in assigned
     ]
 
@@ -73,12 +74,30 @@ def check_rules(profile: Profile, assigned: Sequence[Assignment], tied: bool) ->
             covered[index].append(assignment)
     for rule, tensors in zip(profile.rules, covered, strict=True):
         _check_effect(at_rule(where, rule), rule, [tensor.spec for tensor in tensors], tied)
+    _check_parts(profile, assigned)
     for assignment in assigned:
         if assignment.device == "disk" and assignment.spec.kind is not Kind.EXPERTS:
             rule = next(profile.rules[i] for i in assignment.covering if profile.rules[i].device is not None)
             raise PlacementError(
                 f"{at_rule(where, rule)} puts {assignment.spec.name} on the disk, which holds routed experts only; "
                 "match their modules alone, as in model.layers.*.mlp.experts"
+            )
+
+
+def _check_parts(profile: Profile, assigned: Sequence[Assignment]) -> None:
+    """A layer's attention, its router, its MLP, its shared and its routed experts are each computed on one device."""
+    first: dict[tuple[int | None, Kind], Assignment] = {}
+    for assignment in assigned:
+        spec = assignment.spec
+        if spec.layer is None or spec.kind is Kind.NORM:
+            continue
+        other = first.setdefault((spec.layer, spec.kind), assignment)
+        if other.device != assignment.device:
+            deciding = [profile.rules[i] for i in assignment.covering if profile.rules[i].device is not None]
+            at = at_rule(where_of(profile), deciding[0]) if deciding else f"{where_of(profile)}: defaults"
+            raise PlacementError(
+                f"{at} puts {spec.name} on {assignment.device}, and {other.spec.name} is on {other.device}; the "
+                f"{spec.kind.value} of a layer is computed on one device: match all of it"
             )
 
 
@@ -126,6 +145,10 @@ def _check_effect(at: str, rule: Rule, covered: Sequence[TensorSpec], tied: bool
     if not matrices and rule.precision not in (None, "native", "fp32"):
         raise PlacementError(
             f"{at} covers only norms and routers, which are float32 always; remove precision: {rule.precision}"
+        )
+    if rule.device is not None and all(spec.kind is Kind.NORM for spec in covered):
+        raise PlacementError(
+            f"{at} covers only norms, which are where their layer's attention or the head is; remove device: {rule.device}"
         )
     if rule.gpu_resident is not None and all(spec.kind is not Kind.EXPERTS for spec in covered):
         raise PlacementError(

@@ -6,7 +6,7 @@ Parts are named as the loader asks for them: a tensor by its name, the routed ex
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TypeAlias
@@ -17,11 +17,10 @@ from engine.model.config import ModelConfig
 from engine.model.parameters import AttentionParameters, MlpParameters, ModelParameters, MoeParameters
 from engine.quant.matrix import Layout, Matrix, MatrixStack
 from engine.quant.packing import HeadShape, Packer
-from engine.weights.names import EMBEDDING, HEAD, NORM, layer_of, layer_prefix
-from engine.weights.placement import Placement
+from engine.weights.names import EMBEDDING, HEAD, NORM, layer_prefix
+from engine.weights.placement import Placement, tier_of
 
 Part: TypeAlias = torch.Tensor | Matrix | MatrixStack
-Unit: TypeAlias = int | str
 
 _EXPERT = re.compile(r"\.experts\.\d+\.")
 _ATTENTION = {
@@ -35,23 +34,37 @@ def head_shape(config: ModelConfig) -> HeadShape:
     return HeadShape(config.num_attention_heads, config.qk_nope_head_dim, config.v_head_dim)
 
 
-def packed_units(placement: Placement, config: ModelConfig, packer: Packer | None) -> frozenset[Unit]:
-    """The layers, by index, and the head, by name, that native kernels take packed: all of a layer's matrices or none.
+def part_of(name: str) -> str:
+    """The part that a tensor belongs to."""
+    return _EXPERT.sub(".experts.0.", name)
 
-    An untied embedding is never packed: its rows are looked up.
+
+def packed_parts(placement: Placement, config: ModelConfig, packer: Packer | None) -> frozenset[str]:
+    """The matrices that native kernels take packed. An untied embedding never is: its rows are looked up.
+
+    Of a layer that is on the CPU as a whole, all matrices or none: it runs as one call. Of a layer that other devices
+    share, what is on the CPU is called part by part: everything but kv_b, whose packed form only whole layers read.
     """
     if packer is None:
         return frozenset()
     block = config.weight_block_size or (128, 128)
-    taken: defaultdict[Unit, set[bool]] = defaultdict(set)
+    taken: defaultdict[int | str, dict[str, bool]] = defaultdict(dict)
+    shared = {
+        p.spec.layer for p in placement.tensors.values() if p.spec.layer is not None and p.device != "cpu"
+    }
     for name, placed in placement.tensors.items():
-        if placed.spec.kind.is_matrix and (config.tie_word_embeddings or name != EMBEDDING):
-            heads = head_shape(config) if name.endswith(".kv_b_proj.weight") else None
-            layer = layer_of(name)
-            taken[name if layer is None else layer].add(
-                packer.takes(placed.format, block, placed.group, heads)
-            )
-    return frozenset(unit for unit, found in taken.items() if found == {True})
+        if not placed.spec.kind.is_matrix or (name == EMBEDDING and not config.tie_word_embeddings):
+            continue
+        kv_b, layer = name.endswith(".kv_b_proj.weight"), placed.spec.layer
+        takes = placed.device == "cpu" and packer.takes(
+            placed.format, block, placed.group, head_shape(config) if kv_b else None
+        )
+        part = part_of(name)
+        if layer in shared:
+            taken[part] = {part: takes and not kv_b}
+        else:
+            taken[part if layer is None else layer][part] = takes
+    return frozenset(part for parts in taken.values() if all(parts.values()) for part in parts)
 
 
 def kept_parts(
@@ -62,16 +75,14 @@ def kept_parts(
     packer: Packer | None,
 ) -> dict[str, Part]:
     """The parts whose device, format, group, fit and layout stay. `packer`: what the kernels pack weights with."""
-    packed = packed_units(after, config, packer)
+    packed = packed_parts(after, config, packer)
     kept = {}
     for name, part in named_parts(parameters, config):
         old, new = before.tensors[name], after.tensors[name]
         if (old.device, old.format, old.group, old.fit) != (new.device, new.format, new.group, new.fit):
             continue
-        if not isinstance(part, torch.Tensor):
-            layer = layer_of(name)
-            if (part.layout is not Layout.ROWS) != ((name if layer is None else layer) in packed):
-                continue
+        if not isinstance(part, torch.Tensor) and (part.layout is not Layout.ROWS) != (name in packed):
+            continue
         kept[name] = part
     return kept
 
@@ -114,19 +125,23 @@ def _moe(prefix: str, moe: MoeParameters) -> Iterator[tuple[str, Part]]:
         yield from _mlp(f"{prefix}.shared_experts", moe.shared)
 
 
-def bytes_to_read(placement: Placement, kept: Mapping[str, Part]) -> int:
-    """Bytes, as placed, of what is not kept."""
-    return sum(
-        placed.nbytes
-        for name, placed in placement.tensors.items()
-        if _EXPERT.sub(".experts.0.", name) not in kept
-    )
+def bytes_to_read(placement: Placement, kept: Mapping[str, Part]) -> dict[str, int]:
+    """Bytes per tier, as placed, of what is not kept."""
+    read: Counter[str] = Counter()
+    for name, placed in placement.tensors.items():
+        if part_of(name) not in kept:
+            read[tier_of(placed.device)] += placed.nbytes
+    return dict(read)
 
 
-def held_bytes(*parts: object) -> int:
-    """Bytes of the distinct allocations behind parts, or trees of them."""
+def held_bytes(*parts: object) -> dict[str, int]:
+    """Bytes per tier of the distinct allocations behind parts, or trees of them."""
     storages = (tensor.untyped_storage() for part in parts for tensor in _tensors(part))
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    held = {(tier_of(str(s.device)), s.data_ptr()): s.nbytes() for s in storages}
+    bytes_of: Counter[str] = Counter()
+    for (tier, _), nbytes in held.items():
+        bytes_of[tier] += nbytes
+    return dict(bytes_of)
 
 
 def _tensors(value: object) -> Iterator[torch.Tensor]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from engine.errors import PlacementError
-from engine.hardware import Hardware
 from engine.profile.built import BUILT, NOT_BUILT
 from engine.profile.values import Fit, Precision, Profile, Rule
 from engine.quant.formats import FORMATS, group_of, nbytes
@@ -72,6 +71,11 @@ class Placement:
         return self._bytes_by(lambda placed: tier_of(placed.device))
 
     @property
+    def devices(self) -> frozenset[str]:
+        """Every device that holds a tensor."""
+        return frozenset(placed.device for placed in self.tensors.values())
+
+    @property
     def bytes_by_kind(self) -> dict[Kind, int]:
         return self._bytes_by(lambda placed: placed.spec.kind)
 
@@ -92,12 +96,12 @@ def tier_of(device: str) -> str:
     return "ram" if device == "cpu" else device
 
 
-def place(checkpoint: Checkpoint, profile: Profile, hardware: Hardware | None = None) -> Placement:
-    """Decide every tensor's device and format. With `hardware`, also that the bytes fit into its free memory.
+def place(checkpoint: Checkpoint, profile: Profile) -> Placement:
+    """Decide every tensor's device and format. Whether the devices are there, and have room, is not asked.
 
     Raises PlacementError: a part of the profile that is not built, a rule that covers nothing or only tensors that
-    cannot take its precision, a group size that the formats lack or that nothing would use, routed experts of one layer in
-    several formats, more bytes than are free.
+    cannot take its precision, a part of a layer on two devices, a group size that the formats lack or that nothing would
+    use, routed experts of one layer in several formats.
     """
     where = where_of(profile)
     _check_built(where, "defaults", Rule("", profile.device, profile.precision, profile.group_size))
@@ -116,10 +120,7 @@ def place(checkpoint: Checkpoint, profile: Profile, hardware: Hardware | None = 
     coverage = tuple(RuleCoverage(rule, counts[i], sizes[i]) for i, rule in enumerate(profile.rules))
     _check_groups(profile, assigned, tensors)
     _check_stacks(where, tensors)
-    placement = Placement(tensors, coverage)
-    if hardware is not None:
-        _check_memory(where, placement, hardware)
-    return placement
+    return Placement(tensors, coverage)
 
 
 def _placed(checkpoint: Checkpoint, assignment: Assignment, fit: Fit) -> TensorPlacement:
@@ -150,7 +151,7 @@ def _check_built(where: str, text: str, rule: Rule) -> None:
     for key, value, built in asked:
         if not built:
             raise PlacementError(
-                f"{where}: {text}: {key}: {value} is {NOT_BUILT}; built are the device cpu and the precisions "
+                f"{where}: {text}: {key}: {value} is {NOT_BUILT}; built are the devices cpu and cuda:N and the precisions "
                 f"{', '.join(sorted(BUILT.precisions))}"
             )
     if rule.group_size is not None and rule.group_size not in GROUP_SIZES:
@@ -189,13 +190,3 @@ def _check_stacks(where: str, tensors: Mapping[str, TensorPlacement]) -> None:
 
 def _described(placed: TensorPlacement) -> str:
     return f"{placed.format.value} in groups of {placed.group}" if placed.group else placed.format.value
-
-
-def _check_memory(where: str, placement: Placement, hardware: Hardware) -> None:
-    needed = placement.bytes_by_tier.get("ram", 0)
-    free = hardware.memory.available_bytes
-    if needed > free:
-        raise PlacementError(
-            f"{where}: the weights need {needed / 2**30:.2f} GiB of RAM, {free / 2**30:.2f} GiB are free (limit: "
-            f"{hardware.memory.limit_source}); close other programs, or take a profile with a smaller precision"
-        )
