@@ -149,13 +149,17 @@ class ReviewScreen(Screen[None]):
         return cast("ChatApp", self.app)
 
     def say(self, text: str, severity: str = "information") -> None:
-        """A passing notice that answers a key; foreign text in it is data. Where there is little room it replaces what was said."""
+        """A passing notice that answers a key; foreign text in it is data."""
         level: SeverityLevel = "information"
         if severity in ("warning", "error"):
             level = cast("SeverityLevel", severity)
+        self._make_room()
+        self.notify(clean(text), severity=level, markup=False, timeout=4 if level == "information" else 8)
+
+    def _make_room(self) -> None:
+        """Where there is little, a notice replaces what was said before."""
         if self.has_class("-narrow"):
             self.app.clear_notifications()
-        self.notify(clean(text), severity=level, markup=False, timeout=4 if level == "information" else 8)
 
     # -- while it runs --------------------------------------------------------------------------------------------
 
@@ -386,7 +390,8 @@ class ReviewScreen(Screen[None]):
             self._keys.refresh_keys()
         elif self.reviews.leaves_program and time.monotonic() >= self._leave_until:
             self._leave_until = time.monotonic() + LEAVE_S
-            self.say("esc again to leave")
+            self._make_room()
+            self.notify("esc again to leave", timeout=LEAVE_S, markup=False)
         else:
             self.reviews.leave()
 

@@ -203,23 +203,23 @@ class _Parser:
             elif kind != b"\\":
                 break
             self._next += 1
-        swallowed = self._swallowed_header(first, has_context=len(lines) > len(changed))
+        is_off = old_left != 0 or new_left != 0
+        swallowed = (is_off or len(lines) > len(changed)) and self._swallowed_header(first)
         if swallowed:
             self._next -= 2
-        if swallowed or old_left or new_left or (lines and start == 0):
+        if swallowed or is_off or (lines and start == 0):
             section.wrong = f"{_DAMAGED}: the hunk in line {first} is not what its header says"
             return
         section.hunks.append(PatchHunk(start, tuple(lines), frozenset(changed), tuple(removed)))
 
-    def _swallowed_header(self, first: int, has_context: bool) -> bool:
+    def _swallowed_header(self, first: int) -> bool:
         """Whether the last two lines, read as a removed and an added one, are the next file's names before its first hunk.
 
-        A whole hunk ends so only without context: with it, lines that did not change follow, unless it is the file's last.
+        A whole hunk can end so only without context: with it, lines that did not change follow, unless it is the file's last.
         """
         at = self._next
         return (
-            has_context
-            and at >= first + 2
+            at >= first + 2
             and self._lines[at - 2].startswith(b"--- ")
             and self._lines[at - 1].startswith(b"+++ ")
             and self._peek().startswith(b"@@ ")
