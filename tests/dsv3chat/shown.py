@@ -16,7 +16,7 @@ from textual.events import Key
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
 
-PATIENCE_S = 60.0  # only a test that fails waits so long
+PATIENCE_S = 180.0  # only a test that fails waits so long
 _POLL_S = 0.01
 _SETTLING_ROUNDS = (
     3  # a key's message, the message that it causes, what is done after the screen was drawn anew

@@ -41,7 +41,7 @@ def run(start, script, *flags, stdin=None, env=None, **pipes):
     """(exit code, standard output, standard error as text) of a process that ends by itself."""
     pipes |= {} if stdin is None else {"stdin": subprocess.PIPE}
     process = start(script, *flags, env_more=env, **pipes)
-    out, err = process.communicate(stdin, timeout=60)
+    out, err = process.communicate(stdin, timeout=180)
     return process.returncode, out, err.decode()
 
 
@@ -52,7 +52,7 @@ def prompt_of(err):
     )
 
 
-def read_until(descriptor, wanted, seconds=60):
+def read_until(descriptor, wanted, seconds=180):
     """Everything up to `wanted` from a descriptor; an assertion error shows what came instead."""
     data, deadline = b"", time.monotonic() + seconds
     while wanted not in data:

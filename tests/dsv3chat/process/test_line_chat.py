@@ -37,7 +37,7 @@ def test_the_line_chat_saves_and_c_goes_on(start):
     os.write(controller, b"/hlep\n")
     read_until(controller, b"did you mean /help?")
     os.write(controller, b"/quit\n")
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
     os.close(controller)
     code, out, err = run(start, {"text": "more"}, "-p", "and then?", "-c", "--json")
     assert code == 0
@@ -65,7 +65,7 @@ def test_in_the_line_chat_ctrl_c_stops_the_answer_and_the_chat_goes_on(start):
     process.send_signal(signal.SIGINT)
     read_until(controller, b"the text so far stays\r\n> ")
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(180) == 130
     os.close(controller)
 
 
@@ -79,7 +79,7 @@ def test_where_nothing_can_be_saved_the_chat_still_works_and_says_so(start, tmp_
     assert b"conversations are not saved" in read_until(controller, b"> ")
     os.write(controller, b"a question\n/quit\n")
     read_until(controller, b"An answer.\r\n")
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
     os.close(controller)
     assert run(start, {"text": "x"}, "-p", "hi")[0] == 0
     assert run(start, {"text": "x"}, "-p", "hi", "-c")[0] == 2

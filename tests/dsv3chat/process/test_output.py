@@ -23,7 +23,7 @@ def test_an_answer_goes_to_stdout_and_nothing_else_does(start):
 def test_a_full_disk_is_said_and_is_no_fault_of_the_program(start, flags):
     with open("/dev/full", "wb") as full:
         process = start({"text": "one two"}, *flags, stdout=full)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
     assert process.returncode == 1
     assert err.count(b"standard output cannot be written: No space left on device") == 1
     assert b"Traceback" not in err
@@ -33,7 +33,7 @@ def test_a_full_disk_is_said_and_is_no_fault_of_the_program(start, flags):
 def test_an_error_that_json_cannot_say_on_a_full_disk_goes_to_stderr(start, flags):
     with open("/dev/full", "wb") as full:
         process = start({"text": "x"}, *flags, stdout=full)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
     assert process.returncode == 2
     assert b"--bogus" in err
     assert b"Traceback" not in err
@@ -42,7 +42,7 @@ def test_an_error_that_json_cannot_say_on_a_full_disk_goes_to_stderr(start, flag
 @pytest.mark.parametrize("flags", [["-p", "hi"], ["-p", "hi", "--json"], ["paths", "--json"]])
 def test_a_closed_standard_output_is_said(start, flags):
     process = start({"text": "x"}, *flags, stdout=None, preexec_fn=lambda: os.close(1))
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 1
     assert b"standard output is closed" in err
 
@@ -67,7 +67,7 @@ def test_to_json_control_characters_are_escaped(start):
 def test_no_escape_sequence_reaches_a_terminal(start):
     controller, terminal = pty.openpty()
     process = start({"text": ESCAPES, "noise": True}, "-p", "hi", stdout=terminal)
-    process.wait(60)
+    process.wait(180)
     os.close(terminal)
     data = b""
     while True:

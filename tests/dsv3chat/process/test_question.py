@@ -40,7 +40,7 @@ def test_binary_standard_input_is_refused(start):
 def test_standard_input_without_end_or_measure_is_refused_instead_of_filling_memory(start):
     with open("/dev/zero", "rb") as endless:
         process = start({"text": "x"}, "-p", "explain", stdin=endless)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
     assert (process.returncode, out) == (2, b"")
     assert b"standard input holds more than 16 MiB" in err
 
@@ -69,13 +69,13 @@ def test_standard_input_that_never_ends_is_explained(start):
     assert b"--no-stdin" in said
     assert b"/dev/null" in said
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(180) == 130
     os.close(write_end)
 
 
 def test_no_stdin_does_not_wait(start):
     read_end, write_end = os.pipe()
     process = start({"text": "x"}, "-p", "hi", "--no-stdin", stdin=read_end)
-    assert process.communicate(timeout=60)[0] == b"x\n"
+    assert process.communicate(timeout=180)[0] == b"x\n"
     os.close(read_end)
     os.close(write_end)

@@ -27,7 +27,7 @@ def test_a_signal_writes_what_there_is_and_exits_130(start_review, tree, number)
     process = start_review(SLOW, "-f", "json", "-o", "a.sarif", "--set", "max_batch_size=1")
     read_until(process.stderr.fileno(), b"a.py:1: high")
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     report = json.loads(out)
     assert process.returncode == report["exit_code"] == 130
     assert [finding["path"] for finding in report["findings"]] == ["a.py"]
@@ -41,7 +41,7 @@ def test_a_stopped_review_goes_on_where_it_was(start_review):
     process = start_review(SLOW, "--set", "max_batch_size=1")
     read_until(process.stderr.fileno(), b"a.py:1: high")
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(180) == 130
     code, out, _ = run(start_review, {"answers": FINDING}, "--resume", "-f", "json")
     assert code == 1
     assert json.loads(out)["usage"]["cached_chunks"] == 1
@@ -55,14 +55,14 @@ def test_a_second_signal_ends_it_at_once(start_review):
     for number in (signal.SIGINT, signal.SIGTERM):
         process.send_signal(number)
     process.send_signal(signal.SIGCONT)
-    assert process.wait(60) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert process.wait(180) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def test_a_signal_while_loading_is_no_clean_review(start_review):
     process = start_review({"load_s": 600}, "-f", "json", "-o", "a.sarif")
     read_until(process.stderr.fileno(), b"reading weights")
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert process.returncode == json.loads(out)["exit_code"] == 130
     assert b'"complete": true' not in out
 
@@ -71,7 +71,7 @@ def test_kill_9_loses_nothing_that_was_finished_and_leaves_no_half_file(start_re
     process = start_review(SLOW, "-o", "a.sarif", "--set", "max_batch_size=1")
     read_until(process.stderr.fileno(), b"a.py:1: high")
     process.kill()
-    process.wait(60)
+    process.wait(180)
     assert sorted(path.name for path in tree.iterdir()) == ["a.py", "b.py"]
     code, out, _ = run(start_review, {"answers": FINDING}, "--resume", "-f", "json")
     assert (code, json.loads(out)["usage"]["cached_chunks"]) == (1, 1)
@@ -82,7 +82,7 @@ def test_json_lines_come_while_it_runs(start_review):
     seen = read_until(process.stdout.fileno(), b'"event": "finding"')
     assert b'"event": "end"' not in seen
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert json.loads(out.splitlines()[-1])["event"] == "end"
 
 
@@ -94,7 +94,7 @@ def test_when_the_reader_leaves_it_is_quiet_and_the_review_stops(start_review, t
     read_until(process.stdout.fileno(), b'"event": "finding"')
     process.stdout.close()
     err = process.stderr.read()
-    assert process.wait(60) == 141
+    assert process.wait(180) == 141
     assert b"Traceback" not in err
     assert b"Broken" not in err
 
@@ -104,7 +104,7 @@ def test_a_reader_that_leaves_keeps_no_file_from_being_written(start_review, tre
     process = start_review(script, "-o", "a.json")
     process.stdout.close()
     err = process.stderr.read()
-    assert process.wait(60) == 141
+    assert process.wait(180) == 141
     assert json.loads((tree / "a.json").read_text())["complete"] is True
     assert b"Traceback" not in err
 
@@ -146,7 +146,7 @@ def test_no_escape_sequence_reaches_a_terminal_and_a_file_gets_the_text_as_it_is
     answers = {"c.py": [DEFECT | {"message": HOSTILE}]}
     controller, terminal = pty.openpty()
     process = start_review({"answers": answers}, "-f", "text", "c.py", stdout=terminal)
-    process.wait(60)
+    process.wait(180)
     os.close(terminal)
     shown = everything(controller)
     os.close(controller)
@@ -169,7 +169,7 @@ def test_progress_is_drawn_over_on_a_terminal_only(start_review):
     assert b" left" in drawn
     process.send_signal(signal.SIGINT)
     everything(controller)
-    assert process.wait(60) == 130
+    assert process.wait(180) == 130
     os.close(controller)
     _, _, err = run(start_review, {"answers": FINDING})
     assert "\r" not in err
@@ -188,7 +188,7 @@ def test_in_a_terminal_it_opens_the_screen_and_writes_the_files_when_it_is_left(
     shown = everything(controller)
     os.close(controller)
     report = json.loads((tree / "a.json").read_text())
-    assert process.wait(60) == report["exit_code"] == 1
+    assert process.wait(180) == report["exit_code"] == 1
     assert b"wrote json" in shown
     assert [finding["path"] for finding in report["findings"]] == ["a.py"]
 
@@ -201,5 +201,5 @@ def test_a_diff_that_does_not_come_is_explained(start_review):
     assert b"waiting for standard input" in said
     assert b"no --stdin-diff" in said
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(180) == 130
     os.close(write_end)

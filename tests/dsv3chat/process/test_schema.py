@@ -70,7 +70,7 @@ def test_a_schema_without_a_question_is_a_usage_error(start, colour, env):
         stderr=subprocess.PIPE,
     )
     os.close(terminal)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     os.close(controller)
     assert process.returncode == 2
     assert b"--schema is for one question" in err

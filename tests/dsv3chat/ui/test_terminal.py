@@ -46,7 +46,7 @@ class Program:
                 return False
         return True
 
-    def until(self, wanted: bytes, timeout: float = 60.0) -> None:
+    def until(self, wanted: bytes, timeout: float = 180.0) -> None:
         end = time.monotonic() + timeout
         while wanted not in self.output:
             assert time.monotonic() < end, bytes(self.output[-3000:])
@@ -55,7 +55,7 @@ class Program:
     def type(self, text: bytes) -> None:
         os.write(self.master, text)
 
-    def wait(self, timeout: float = 60.0) -> int:
+    def wait(self, timeout: float = 180.0) -> int:
         end = time.monotonic() + timeout
         while self.pump():
             assert time.monotonic() < end, bytes(self.output[-3000:])
