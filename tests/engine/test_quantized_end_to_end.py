@@ -133,15 +133,14 @@ def test_a_cache_in_fp8_costs_its_rounding_and_no_more(tmp_path: Path) -> None:
     exact = steps.expected(oracle, ids)[range(59), ids[1:]]
     with Engine.open(tmp_path, replace(PROFILE, kv_precision="fp8")) as engine:
         assert engine.stats().kv_bytes == 3 * 1024 * (32 + 8 + 2)
-        assert any("kv_precision: fp8" in note for note in engine.info.notes)
         got = torch.tensor(engine.score(ids).logprobs)
     moved = (got - exact).abs()
     assert (
         0 < float(moved.median()) < 0.2
     )  # a random model's values each err by up to 1/16; nano loses 1 % of perplexity
     reference = reference_in_fp8(tmp_path, ids)
-    # a value on the border between two codes may fall either way; most positions see none
-    assert float((got - reference).abs().median()) < TOLERANCE
+    # a value on the border between two codes may fall either way, and attention's own codes err by a hundredth of e4m3's
+    assert float((got - reference).abs().median()) < float(moved.median()) / 5
     assert float((got - reference).abs().max()) < float(moved.max())
 
 
