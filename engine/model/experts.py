@@ -44,8 +44,10 @@ class MixtureOfExperts:
 
         ids, gates = self._router(on(self._places.router))
         x_there, ids, gates = on(k), k.receive(ids), k.receive(gates)
-        shared = None
-        if self._shared is not None:
-            shared = hand_over(self._shared(on(self._shared.kernels)), home)
-        routed = hand_over(k.experts(x_there, ids, gates, p.gate, p.up, p.down), home)
-        return routed if shared is None else home.add(routed, shared)
+        shared = None if self._shared is None else self._shared(on(self._shared.kernels))
+        routed = k.experts(x_there, ids, gates, p.gate, p.up, p.down)
+        if self._shared is None or shared is None:
+            return hand_over(routed, home)
+        if self._shared.kernels is k:
+            return hand_over(k.add(routed, shared), home)
+        return home.add(hand_over(routed, home), hand_over(shared, home))

@@ -74,6 +74,12 @@ def check_rules(profile: Profile, assigned: Sequence[Assignment], tied: bool) ->
             covered[index].append(assignment)
     for rule, tensors in zip(profile.rules, covered, strict=True):
         _check_effect(at_rule(where, rule), rule, [tensor.spec for tensor in tensors], tied)
+        norms = all(tensor.spec.kind is Kind.NORM for tensor in tensors)
+        if norms and rule.device is not None and any(tensor.device != rule.device for tensor in tensors):
+            raise PlacementError(
+                f"{at_rule(where, rule)} covers only norms, which are where their layer's attention or the head is; remove "
+                f"device: {rule.device}"
+            )
     _check_parts(profile, assigned)
     for assignment in assigned:
         if assignment.device == "disk" and assignment.spec.kind is not Kind.EXPERTS:
@@ -145,10 +151,6 @@ def _check_effect(at: str, rule: Rule, covered: Sequence[TensorSpec], tied: bool
     if not matrices and rule.precision not in (None, "native", "fp32"):
         raise PlacementError(
             f"{at} covers only norms and routers, which are float32 always; remove precision: {rule.precision}"
-        )
-    if rule.device is not None and all(spec.kind is Kind.NORM for spec in covered):
-        raise PlacementError(
-            f"{at} covers only norms, which are where their layer's attention or the head is; remove device: {rule.device}"
         )
     if rule.gpu_resident is not None and all(spec.kind is not Kind.EXPERTS for spec in covered):
         raise PlacementError(
