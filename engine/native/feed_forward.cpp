@@ -25,9 +25,12 @@ void run_experts(const Engine& engine, std::vector<Expert>& experts, int out_pan
     int expert, first, last;
   };
   std::vector<Unit> units;
+  int panels = 0;
+  for (const Expert& expert : experts) panels += expert.weights.gate.num_panels();
+  const int many = std::clamp(panels / (engine.pool.size() * 6) / 2 * 2, 2, 8);  // see `multiply`
   for (int e = 0; e < static_cast<int>(experts.size()); ++e) {
     const int count = experts[e].weights.gate.num_panels();
-    const int group = few ? std::min(4, std::max(1, count / 4)) : 2;
+    const int group = few ? std::min(4, std::max(1, count / 4)) : many;
     for (int first = 0; first < count; first += group) units.push_back({e, first, std::min(first + group, count)});
   }
   std::vector<Inputs> to_gate, to_up, to_down;
@@ -52,7 +55,7 @@ void run_experts(const Engine& engine, std::vector<Expert>& experts, int out_pan
   for (const Expert& expert : experts)
     to_down.emplace_back(engine, expert.h.data(), static_cast<int>(expert.h.size()), expert.weights.down);
   const int share = out_panels / (engine.pool.size() * 4);
-  const int group = few ? std::clamp(share, 1, 4) : 2;
+  const int group = few ? std::clamp(share, 1, 4) : std::clamp(share / 2 * 2, 2, 8);
   engine.pool.run((out_panels + group - 1) / group, [&](int unit, int) {
     const int first = unit * group, last = std::min(first + group, out_panels);
     for (std::size_t e = 0; e < experts.size(); ++e)

@@ -44,7 +44,8 @@ void multiply(const Engine& engine, const float* const* x, int num_rows, const s
   for (const Product& product : products) panels += product.weights.num_panels();
   // large enough that taking one costs nothing, small enough that the threads end together
   const int share = panels / (engine.pool.size() * 6);
-  const int group = num_rows > 4 ? 2 : share >= 8 ? 8 : share >= 4 ? 4 : share >= 2 ? 2 : 1;
+  // and, with many rows, so that several pairs of panels meet the rows while a cache keeps them
+  const int group = num_rows > 4 ? std::clamp(share / 2 * 2, 2, 8) : share >= 8 ? 8 : share >= 4 ? 4 : share >= 2 ? 2 : 1;
   std::vector<Inputs> inputs;
   std::vector<Unit> units;
   units.reserve(static_cast<std::size_t>(panels / group) + products.size());

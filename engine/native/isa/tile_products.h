@@ -14,7 +14,7 @@ constexpr int TILE = 16;             // rows of x, lanes, and lines of weights
 constexpr int SLAB_BYTES = 1 << 20;  // of prepared rows
 constexpr int BLOCK_BF16 = 512;      // columns of bf16 that meet a slab at once
 #if !defined(DSV_TILES_FROM)
-#define DSV_TILES_FROM 8  // rows from which tiles beat products of pairs, for integer codes
+#define DSV_TILES_FROM 6  // rows from which tiles beat products of pairs, for integer codes
 #endif
 
 // Tiles 0 to 3 hold sums, 4 and 5 rows of x, 6 and 7 weights. The calling thread's, while this lives.
@@ -51,8 +51,9 @@ struct TileRow {
         groups((cols + group - 1) / group),
         block_bytes((static_cast<std::size_t>(group) * (integers ? 1 : 2) + 63) / 64 * 64) {}
   std::size_t part_bytes() const { return block_bytes * static_cast<std::size_t>(groups); }
-  std::size_t bytes() const {
-    return 2 * part_bytes() + (integers ? (2 * sizeof(float) * static_cast<std::size_t>(groups) + 63) / 64 * 64 : 0);
+  std::size_t bytes() const {  // an odd number of lines: sixteen rows of a tile share no set of the first-level cache
+    const std::size_t scales = integers ? 2 * sizeof(float) * static_cast<std::size_t>(groups) : 0;
+    return 2 * part_bytes() + scales / 64 * 64 + ((2 * part_bytes() + scales / 64 * 64) % 128 == 0 ? 64 : 128);
   }
   int size(int g) const { return g + 1 < groups ? group : cols - g * group; }
   float* scales(std::uint8_t* row) const { return reinterpret_cast<float*>(row + 2 * part_bytes()); }
@@ -184,42 +185,60 @@ inline void byte_tiles(const std::uint8_t* high, const std::uint8_t* low, std::s
   }
 }
 
+// totals += a group's sums of `count` rows from `first` on, scaled
+template <Format F, int P>
+inline void add_group(const TileRow& row, const std::uint8_t* x, int g, int first, int count, const std::uint8_t* header,
+                      std::size_t panel_stride, const std::int32_t (*products)[256], float* totals) {
+  Register scale[P], zero_point[P];
+  for (int p = 0; p < P; ++p) {
+    scale[p] = register_bf16(header + panel_stride * p);
+    zero_point[p] = F == Format::int4 ? register_fp16(header + panel_stride * p + 32) : register_zero();
+  }
+  for (int m = 0; m < count; ++m) {
+    const float* scales = row.scales(x + row.bytes() * static_cast<std::size_t>(first + m)) + g;
+    for (int p = 0; p < P; ++p) {
+      const __m512i high = _mm512_load_si512(&products[2 * p][16 * m]);
+      const __m512i sum = _mm512_add_epi32(_mm512_slli_epi32(high, 8), _mm512_load_si512(&products[2 * p + 1][16 * m]));
+      float* to = sums_of(totals, first + m, p);
+      register_store(to, scaled<F>(integers_float(sum), zero_point[p], scales[row.groups], scale[p], scales[0],
+                                   register_load(to)));
+    }
+  }
+}
+
+// Each block's tiles are computed while the sums of the one before are scaled, and a group is widened one ahead: neither
+// waits for stores that are still on their way to the cache.
 template <Format F, int P>
 inline void pair_of_integers(const std::uint8_t* x, int num_x, const Panels& w, const std::uint8_t* panel,
-                             TileScratch& scratch, float* sums) {
+                             TileScratch& scratch, float* totals) {
   const TileRow row(w);
-  const std::size_t stride = row.bytes(), part = row.part_bytes(), panel_stride = w.panel_bytes();
-  const std::size_t panel_lines = row.block_bytes * 16;
-  std::uint8_t* lines = scratch.lines(2 * panel_lines);
-  alignas(64) std::int32_t products[4][256];
-  for (int g = 0; g < row.groups; ++g) {
-    const int size = row.size(g);
-    Register scale[P], zero_point[P];
-    for (int p = 0; p < P; ++p) {
-      const std::uint8_t* header = panel + panel_stride * p;
-      scale[p] = register_bf16(header);
-      zero_point[p] = F == Format::int4 ? register_fp16(header + 32) : register_zero();
-      widen_bytes<F>(header + header_bytes(F), size, lines + panel_lines * p);
-    }
+  const std::size_t stride = row.bytes(), panel_stride = w.panel_bytes(), panel_lines = row.block_bytes * 16;
+  const std::size_t group_bytes = header_bytes(F) + value_bytes(F, row.group);
+  std::uint8_t* const room = scratch.lines(4 * panel_lines);
+  const auto header = [&](int g) { return panel + group_bytes * static_cast<std::size_t>(g); };
+  const auto lines = [&](int g) { return room + 2 * panel_lines * static_cast<std::size_t>(g % 2); };
+  const auto widen = [&](int g) {
+    for (int p = 0; p < P; ++p)
+      widen_bytes<F>(header(g) + panel_stride * p + header_bytes(F), row.size(g), lines(g) + panel_lines * p);
     written();
-    for (int first = 0; first < num_x; first += TILE) {
-      const std::uint8_t* rows = x + stride * static_cast<std::size_t>(first);
-      const std::uint8_t* high = rows + row.block_bytes * static_cast<std::size_t>(g);
-      byte_tiles<P>(high, high + part, stride, lines, panel_lines, (size + 63) / 64, products);
-      const int count = num_x - first < TILE ? num_x - first : TILE;
-      for (int m = 0; m < count; ++m) {
-        const float* scales = row.scales(rows + stride * static_cast<std::size_t>(m));
-        for (int p = 0; p < P; ++p) {
-          const __m512i of_high = _mm512_load_si512(&products[2 * p][16 * m]);
-          const __m512i codes = _mm512_add_epi32(_mm512_slli_epi32(of_high, 8), _mm512_load_si512(&products[2 * p + 1][16 * m]));
-          float* to = sums_of(sums, first + m, p);
-          register_store(to, scaled<F>(integers_float(codes), zero_point[p], scales[row.groups + g], scale[p], scales[g],
-                                       register_load(to)));
-        }
-      }
+  };
+  alignas(64) std::int32_t products[2][4][256];
+  int before_g = 0, before = -1, turn = 0;
+  const auto finish = [&](int buffer) {
+    const int count = num_x - before < TILE ? num_x - before : TILE;
+    add_group<F, P>(row, x, before_g, before, count, header(before_g), panel_stride, products[buffer], totals);
+  };
+  widen(0);
+  for (int g = 0; g < row.groups; ++g)
+    for (int first = 0; first < num_x; first += TILE, turn ^= 1) {
+      const std::uint8_t* high = x + stride * static_cast<std::size_t>(first) + row.block_bytes * static_cast<std::size_t>(g);
+      byte_tiles<P>(high, high + row.part_bytes(), stride, lines(g), panel_lines, (row.size(g) + 63) / 64, products[turn]);
+      if (first == 0 && g + 1 < row.groups) widen(g + 1);
+      if (before >= 0) finish(turn ^ 1);
+      before_g = g;
+      before = first;
     }
-    panel += header_bytes(F) + value_bytes(F, size);
-  }
+  finish(turn ^ 1);
 }
 
 // R blocks of sixteen rows, P panels, `steps` of 32 columns. Sums come from `from` (zero: they begin) and go to `to`, a
@@ -268,7 +287,7 @@ inline void half_tiles(const std::uint8_t* high, std::size_t part, std::size_t s
 }
 
 template <int R, int P>
-inline void half_block(const std::uint8_t* x, const TileRow& row, std::size_t block, int first,
+inline void half_block(const std::uint8_t* x, const TileRow& row, std::size_t block, int first, int num_x,
                        const std::uint8_t* const* lines, int steps, const float* scales, float* sums) {
   const std::size_t stride = row.bytes();
   const std::uint8_t* high = x + stride * static_cast<std::size_t>(first) + block;
@@ -278,8 +297,10 @@ inline void half_block(const std::uint8_t* x, const TileRow& row, std::size_t bl
   half_tiles<R, P, false>(high, row.part_bytes(), stride, lines, steps, nullptr, products);
   for (int r = 0; r < R; ++r)
     for (int p = 0; p < P; ++p)
-      for (int i = 512 * r + 256 * p; i < 512 * r + 256 * p + 256; i += 16)
+      for (int m = 0; m < TILE && first + TILE * r + m < num_x; ++m) {  // a tile of fewer rows stores no others
+        const int i = 512 * r + 256 * p + 16 * m;
         register_store(to + i, register_fma(register_splat(scales[p]), register_load(products + i), register_load(to + i)));
+      }
 }
 
 template <Format F, int P>
@@ -309,8 +330,8 @@ inline void pair_of_halves(const std::uint8_t* x, int num_x, const Panels& w, co
     const int steps = (size + 31) / 32;
     const float* factors = F == Format::fp8 ? scales : nullptr;
     int first = 0;
-    for (; first + TILE < num_x; first += 2 * TILE) half_block<2, P>(x, row, block, first, lines, steps, factors, sums);
-    if (first < num_x) half_block<1, P>(x, row, block, first, lines, steps, factors, sums);
+    for (; first + TILE < num_x; first += 2 * TILE) half_block<2, P>(x, row, block, first, num_x, lines, steps, factors, sums);
+    if (first < num_x) half_block<1, P>(x, row, block, first, num_x, lines, steps, factors, sums);
     written();
     panel += header_bytes(F) + value_bytes(F, size);
   }

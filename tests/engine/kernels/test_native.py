@@ -370,7 +370,9 @@ def test_a_row_of_attention_depends_on_nothing_but_its_keys(
     for row, length, keys in given:
         part = q[row : row + length].contiguous()
         for threads in (1, 5):
-            alone = native.NativeKernels(threads, kernels.isa).attend(packed, part, [(0, length, keys)], pages)
+            alone = native.NativeKernels(threads, kernels.isa).attend(
+                packed, part, [(0, length, keys)], pages
+            )
             assert torch.equal(alone, together[row : row + length])
     _, _, keys = given[1]
     cut = [(0, 70, PagedKeys(keys.block_ids, keys.first_block, 90, 160))]
