@@ -58,7 +58,9 @@ class _Group(click.Group):
 @click.option(
     "-m", "--model", help="A folder, a built model's name, or a hub id. Default: the profile's, nano."
 )
-@click.option("--profile", help="A profile's name or file. Default: nano-cpu; as-stored for a model of yours.")
+@click.option(
+    "--profile", help="A profile's name or file. Default: nano-cpu; as-stored for a model of yours."
+)
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the profile. Repeatable."
 )
@@ -201,12 +203,15 @@ def profiles_show(name: str, as_json: bool) -> int:
 
 
 @profiles.command("validate")
-@click.argument("file")
-def profiles_validate(file: str) -> int:
-    """Whether a profile is right; if not, exit code 2 and the line."""
+@click.argument("files", nargs=-1, required=True)
+@click.option(
+    "-m", "--model", help="Also whether each rule has its way in this model; a config.json is enough."
+)
+def profiles_validate(files: tuple[str, ...], model: str | None) -> int:
+    """Whether profiles are right; if not, exit code 2 and the line."""
     from dsv3chat.cli_profiles import run_validate
 
-    return run_validate(file)
+    return run_validate(files, model)
 
 
 @profiles.command("diff")

@@ -1,8 +1,9 @@
-"""`dsv3chat profiles list|show|validate|diff`: the profiles themselves, without a model. Loads nothing."""
+"""`dsv3chat profiles list|show|validate|diff`: the profiles themselves. Reads a model's shape at most, loads nothing."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,11 +16,13 @@ from dsv3chat.sanitize import clean, clean_line
 from engine import (
     EVERYTHING,
     Profile,
+    compute_need,
     find_profile,
     list_profiles,
     missing_parts,
     profile_values,
     read_profile,
+    read_shape,
 )
 
 
@@ -54,13 +57,20 @@ def run_show(name: str, as_json: bool) -> int:
     return exit_codes.OK
 
 
-def run_validate(file: str) -> int:
-    """Says that the file is right; ProfileError, which is exit code 2, says what is wrong. What this version lacks is told."""
-    path = find_profile(file)
-    profile = read_profile(path, EVERYTHING)
-    click.echo(
-        f"{clean_line(str(path))}: valid, {len(profile.rules)} rules{_missing_words(missing_parts(profile))}"
-    )
+def run_validate(files: Sequence[str], model: str | None) -> int:
+    """Says of each file that it is right, and of which model; what this version lacks is told. The first that is not is a
+    ProfileError or, where a rule has no way in the model, a PlacementError, which are exit code 2."""
+    shape = None if model is None else read_shape(model)
+    for file in files:
+        path = find_profile(file)
+        profile = read_profile(path, EVERYTHING)
+        if shape is not None:
+            compute_need(shape, profile)
+        count = len(profile.rules)
+        click.echo(
+            f"{clean_line(str(path))}: valid{'' if shape is None else f' for {clean_line(shape.name)}'}, "
+            f"{count} {'rule' if count == 1 else 'rules'}{_missing_words(missing_parts(profile))}"
+        )
     return exit_codes.OK
 
 

@@ -164,12 +164,14 @@ def to_text(conversion: Conversion, verification: Verification | None) -> str:
     """The report for a person."""
     c = conversion
     lines = [clean_line(c.path)]
-    lines.append(f"  {c.source_bytes / 1e9:.2f} GB became {c.nbytes / 1e9:.2f} GB in {c.num_shards} shards")
-    lines += [f"  {f.name}: {f.num_tensors:,} tensors, {f.nbytes / 1e6:,.1f} MB" for f in c.formats]
+    lines.append(
+        f"  {c.source_bytes / 1e9:.2f} GB became {c.nbytes / 1e9:.2f} GB in {_counted(c.num_shards, 'shard')}"
+    )
+    lines += [f"  {f.name}: {_counted(f.num_tensors, 'tensor')}, {f.nbytes / 1e6:,.1f} MB" for f in c.formats]
     if c.num_kept == c.num_shards:
         lines.append("  it was finished already; nothing was converted")
     else:
-        kept = f", {c.num_kept} shards were finished before" if c.num_kept else ""
+        kept = f", {_counted(c.num_kept, 'shard')} finished before" if c.num_kept else ""
         rate = c.converted_bytes / max(c.seconds, 1e-9) / 1e6
         lines.append(f"  {duration(c.seconds)}, {rate:.0f} MB/s of the source{kept}")
     if verification is not None:
@@ -178,9 +180,9 @@ def to_text(conversion: Conversion, verification: Verification | None) -> str:
 
 
 def _verified(verification: Verification) -> list[str]:
-    lines = [f"verified: {verification.num_shards} shards are as they were written; relative RMS error:"]
+    lines = [f"verified: {_counted(verification.num_shards, 'shard')} as written; relative RMS error:"]
     lines += [
-        f"  {f.format}: {100 * f.relative_rms:.3f} % over {f.num_tensors:,} tensors, worst {100 * f.worst_rms:.3f} %"
+        f"  {f.format}: {100 * f.relative_rms:.3f} % over {_counted(f.num_tensors, 'tensor')}, worst {100 * f.worst_rms:.3f} %"
         for f in verification.formats
     ]
     if verification.worst:
@@ -189,3 +191,7 @@ def _verified(verification: Verification) -> list[str]:
         f"  {100 * w.relative_rms:7.3f} %  {clean_line(w.name)} ({w.format})" for w in verification.worst
     ]
     return lines
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -47,9 +47,9 @@ def parse_rate(text: str) -> float:
 
 
 def gigabytes(nbytes: float) -> str:
-    """10^9 bytes: 467.7 GB, 0.19 GB; below ten megabytes, megabytes."""
-    if abs(nbytes) < 1e7:
-        return f"{nbytes / 1e6:.2f} MB"
+    """10^9 bytes: 467.7 GB, 1.85 GB; below one of them megabytes: 188.7 MB, 1.26 MB."""
+    if abs(nbytes) < 1e9:
+        return f"{nbytes / 1e6:.{2 if abs(nbytes) < 1e7 else 1}f} MB"
     return f"{nbytes / 1e9:,.{2 if abs(nbytes) < 1e10 else 1}f} GB"
 
 

@@ -6,7 +6,7 @@ Everything here reads files and headers, and at the first use measures the machi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,13 +80,14 @@ class Choice:
 
     @property
     def weights(self) -> str:
-        """`int4`, or `int4, attn fp8`: the formats of the routed experts (else of the dense MLP) and of the attention."""
+        """`int4`, or `int4, attn fp8`: the formats of the routed experts (else of the dense MLP) and of the attention, but for
+        what holds less than a tenth of either: a single matrix that a rule spares."""
         if self.profile is None:
             return ""
         if self.plan is None:
             return self.profile.precision
-        attention = _precisions(self.plan, {"attention"})
-        rest = _precisions(self.plan, {"routed experts"}) or _precisions(self.plan, {"dense MLP"})
+        attention = _main_precisions(self.plan, "attention")
+        rest = _main_precisions(self.plan, "routed experts") or _main_precisions(self.plan, "dense MLP")
         shown = "+".join(rest)
         return shown if attention == rest else f"{shown}, attn {'+'.join(attention)}"
 
@@ -117,14 +118,17 @@ class Catalogue:
         return next((c for c in usable if nearest is not None and c.profile is nearest.profile), None)
 
 
-def _precisions(plan: Plan, categories: Iterable[str]) -> tuple[str, ...]:
-    """The formats of some kinds of matrices, in the order of the layers."""
-    kinds = set(categories)
-    return tuple(dict.fromkeys(t.precision for t in plan.need.tensors if t.category in kinds))
+def _main_precisions(plan: Plan, category: str) -> tuple[str, ...]:
+    """The formats of at least a tenth of a kind's values, in the order of the layers."""
+    values: Counter[str] = Counter()
+    for tensor in plan.need.tensors:
+        if tensor.category == category:
+            values[tensor.precision] += tensor.values
+    return tuple(precision for precision, count in values.items() if 10 * count >= values.total())
 
 
 def _is_narrow(plan: Plan) -> bool:
-    return bool(_NARROW & set(_precisions(plan, {"attention"})))
+    return any(t.category == "attention" and t.precision in _NARROW for t in plan.need.tensors)
 
 
 def read_catalogue(backend: ChatBackend) -> Catalogue:

@@ -55,7 +55,8 @@ def read_shape(model: str) -> ModelShape:
     """
     if model.endswith(".json"):
         path = Path(model).expanduser()
-        return _from_config(read_json_object(path), str(path), path.parent.absolute().name, f"{path} alone")
+        name = path.absolute().parent.name if path.name == "config.json" else path.stem
+        return _from_config(read_json_object(path), str(path), name, f"{path} alone")
     try:
         folder = find_model(model)
     except ModelNotFoundError:

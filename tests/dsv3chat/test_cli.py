@@ -162,9 +162,7 @@ def test_a_model_of_ones_own_keeps_its_stored_formats_unless_a_profile_is_chosen
     def chosen(model, **given):
         environ = {"DSV3CHAT_MODEL": model} if way == "environment" else {}
         settings = Settings(model=model) if way == "settings" else Settings()
-        launch = plan_launch(
-            model if way == "flag" else None, settings=settings, environ=environ, **given
-        )
+        launch = plan_launch(model if way == "flag" else None, settings=settings, environ=environ, **given)
         return launch.model, launch.profile.name, launch.profile.precision, launch.profile_origin
 
     assert chosen("./converted") == ("./converted", "as-stored", "native", "default")

@@ -68,6 +68,15 @@ def test_the_formats_of_experts_and_attention_are_named(backend):
     assert (weights["half"], weights["four"], weights["mixed"]) == ("bf16", "int4", "int4, attn int8")
 
 
+def test_a_single_matrix_that_a_rule_spares_is_not_named(backend):
+    rules = (
+        "optimization_rules:\n  - match: 'model.layers.0.self_attn.kv_a_proj_with_mqa'\n    precision: fp8\n"
+    )
+    (paths.user_profiles_dir() / "spared.yaml").write_text(FILES["four"] + rules)
+    weights = {choice.name: choice.weights for choice in read_catalogue(backend).choices}
+    assert weights["spared"] == "int4"
+
+
 def test_the_nearest_wide_attention_leaves_the_experts_as_they_are(backend):
     assert read_catalogue(backend).wider_attention().name == "mixed"
 
