@@ -48,6 +48,8 @@ def run_model(flags: Mapping[str, Any]) -> int:
         click.echo(model_text(found))
     if not found.complete:
         return _stopped(narrator, interrupts)
+    if any(missing.fits for missing in found.not_measured):
+        return exit_codes.FAILED
     return exit_codes.DOES_NOT_FIT if found.not_measured else exit_codes.OK
 
 

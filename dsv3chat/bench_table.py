@@ -60,7 +60,7 @@ def _model_lines(found: ModelBenchmark) -> Iterator[str]:
         yield from aligned([_CHUNKS, *map(_chunk_row, found.chunks)])
     for missing in found.not_measured:
         yield ""
-        yield f"{clean_line(missing.profile)} was not measured: {clean_line(missing.message)}"
+        yield f"{clean_line(missing.profile)} was not measured{' to the end' if missing.fits else ''}: {clean_line(missing.message)}"
     if found.notes:
         yield ""
         yield from (f"Note: {clean_line(note)}" for note in found.notes)

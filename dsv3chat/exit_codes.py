@@ -40,6 +40,7 @@ Exit codes:
 BENCH_HELP = """\b
 Exit codes:
     0  measured
+    1  a profile failed while it was measured; the others were
     2  the command line, a profile, a rule or the model is wrong, or the prompt does not fit the cache; nothing was measured
     4  a profile does not fit into memory; the others were measured
   130  interrupted (ctrl+c); what was measured until then was written"""

@@ -27,7 +27,13 @@ from engine.benchmark.values import (
     NotMeasured,
     median_or_none,
 )
-from engine.errors import GenerationError, LoadCancelledError, PlacementError, RequestTooLargeError
+from engine.errors import (
+    CheckpointError,
+    GenerationError,
+    LoadCancelledError,
+    PlacementError,
+    RequestTooLargeError,
+)
 from engine.events import Failed, Finished, LoadProgress, PrefillProgress, Queued, Usage
 from engine.kernels.extension import native_status
 from engine.profile import Profile
@@ -54,9 +60,9 @@ def benchmark_model(
 ) -> ModelBenchmark:
     """`profiles` by the name in the table. `random_weights`: `model` may be a config.json; `layers` as Source.of_shape.
 
-    Every profile is checked before the first is measured; one that does not fit into memory is passed by, with the reason
-    in the result. When `cancelled` answers True, the result is what was measured until then. Raises ModelError,
-    PlacementError for rules that cannot have their way, RequestTooLargeError, GenerationError.
+    Every profile is checked before the first is measured; one that does not fit into memory, or fails, is passed by, with
+    the reason in the result. When `cancelled` answers True, the result is what was measured until then. Raises ModelError,
+    PlacementError for rules that cannot have their way, RequestTooLargeError.
     """
     source = Source.of_shape(model, layers) if random_weights else Source.of_model(model)
     designs = {name: design(source.checkpoint, profile) for name, profile in profiles.items()}
@@ -78,6 +84,10 @@ def benchmark_model(
             measuring.run()
         except (_StoppedError, LoadCancelledError):
             complete = False
+        except PlacementError as error:
+            missing.append(NotMeasured(name, str(error)))
+        except (CheckpointError, GenerationError) as error:
+            missing.append(NotMeasured(name, str(error), fits=True))
         finally:
             measuring.close()
         notes += [note for note in measuring.notes if note not in notes]
@@ -137,7 +147,10 @@ class _Measuring:
         self._measure_bandwidth()
         memory = PeakMemory()
         begun = time.perf_counter()
-        self._engine = engine = self.source.load(self.designed, self._loading, self.cancelled)
+        try:
+            self._engine = engine = self.source.load(self.designed, self._loading, self.cancelled)
+        except (RuntimeError, MemoryError) as error:  # torch tells with these that memory is short
+            raise PlacementError(f"profile {self.name} could not be loaded: {error}") from error
         self._load_seconds = time.perf_counter() - begun
         self.notes = tuple(note for note in engine.info.notes if note != NO_TOKENIZER)
         self._ask(engine, self._prompt(_WARM_UP.prompt_tokens), _WARM_UP.new_tokens)

@@ -76,10 +76,11 @@ class ChunkSpeed:
 
 @dataclass(frozen=True, slots=True)
 class NotMeasured:
-    """A profile that does not fit into this machine's free memory, in words."""
+    """A profile that could not be measured, or not to the end, and why. `fits`: it is not for want of memory."""
 
     profile: str
     message: str
+    fits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

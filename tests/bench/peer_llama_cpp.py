@@ -3,9 +3,10 @@
     python tests/bench/peer_llama_cpp.py --shape nano --format int4 [--llama FOLDER | --build FOLDER] [--files FOLDER]
         [--types Q4_0,Q4_K_M] [--prompt 512,2048] [--new 128] [--depth 4096] [--rounds 5] [--threads 2] [--experts 64] [--json FILE]
 
-Shapes: nano; deepseek (one dense and two expert layers of DeepSeek-V3, with 64 of its 256 experts unless --experts says
-more: a token reads as many either way); moonlight (Moonlight-16B-A3B). llama.cpp is the folder with llama-bench in it, or
-in its bin/ (also the variable LLAMA_CPP), or is built from the sdist of llama-cpp-python in --build.
+Shapes: nano; moonlight (Moonlight-16B-A3B); deepseek (one dense and two expert layers of DeepSeek-V3, with 64 of its 256
+experts unless --experts says more, since a token reads as many either way, and a vocabulary of 4096, so that the layers
+count and not the head). llama.cpp is the folder with llama-bench in it, or in its bin/ (also the variable LLAMA_CPP), or is
+built from the sdist of llama-cpp-python in --build.
 
 Weights: ours are `precision: int4` in groups of 64 (4.5 bit) with an int8 head, or int8 in groups of 128; llama.cpp's have
 the types that its own quantization chooses (gguf_writer.py), printed with their bytes. The first round measures llama.cpp
@@ -33,6 +34,7 @@ SDIST = "llama-cpp-python==0.3.36"
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_TYPES = {"int4": "Q4_0,Q4_K_M", "int8": "Q8_0"}
 _SLICE = {
+    "vocab_size": 4096,
     "num_hidden_layers": 3,
     "first_k_dense_replace": 1,
     "num_nextn_predict_layers": 0,

@@ -5,15 +5,17 @@ from dataclasses import replace
 from statistics import median
 
 import pytest
+import torch
 
 from engine import BenchmarkTask, Profile, Rule, benchmark_model, compute_need, read_shape
 from engine.bandwidth import RamRate
 from engine.benchmark import model as measuring
 from engine.benchmark.memory import PeakMemory
 from engine.benchmark.source import Source
-from engine.errors import PlacementError, RequestTooLargeError, UnsupportedModelError
+from engine.errors import GenerationError, PlacementError, RequestTooLargeError, UnsupportedModelError
 from engine.weights.names import Kind
 from tests.engine.checkpoints import random_config, write_checkpoint
+from tests.engine.text.tokenizers import trained
 
 PROFILE = Profile(name="int8", precision="int8", cache_lens=256, max_new_tokens=32, compute="bfloat16")
 TASK = BenchmarkTask(prompt_tokens=40, new_tokens=6, runs=2)
@@ -150,6 +152,20 @@ def test_a_profile_that_does_not_fit_is_passed_by_with_its_reason(shape_file):
     assert "GiB are free" in found.not_measured[0].message
 
 
+def test_a_profile_that_fails_is_named_and_the_others_are_measured(shape_file, monkeypatch):
+    ask = measuring._Measuring._ask
+
+    def failing(self, *arguments):
+        if self.name == "broken":
+            raise GenerationError("the logits are not finite")
+        return ask(self, *arguments)
+
+    monkeypatch.setattr(measuring._Measuring, "_ask", failing)
+    found = run(shape_file(), {"broken": replace(PROFILE, name="broken"), "int8": PROFILE})
+    assert [(missing.profile, missing.fits) for missing in found.not_measured] == [("broken", True)]
+    assert [speed.decode_tokens_per_s is None for speed in found.profiles] == [True, False]
+
+
 @pytest.mark.parametrize("stage", ["filling random weights", "measuring", "chunks of 16"])
 def test_what_was_measured_before_a_stop_stays(shape_file, stage):
     stages = []
@@ -173,6 +189,16 @@ def test_a_checkpoint_is_asked_for_a_review_of_code_where_it_has_no_tokenizer_fo
     assert not found.random_weights
     assert found.profiles[0].prefill_tokens_per_s > 0
     assert any("tokenizer" in note for note in found.notes)
+
+
+def test_a_tokenizer_gives_a_review_of_code_of_exactly_so_many_tokens(tmp_path):
+    write_checkpoint(tmp_path, random_config(vocab_size=450, num_hidden_layers=2), dtype=torch.float32)
+    source = Source.of_model(str(trained(tmp_path, "byte-level")))
+    for length in (3, 100, 30_000):
+        assert len(source.prompt(length)) == length
+    text = source.tokenizer.decode(source.prompt(200))
+    assert text.startswith("Review the following code.")
+    assert "tokens of which requests the next step computes" in text
 
 
 def test_peak_memory_counts_stretches_and_not_what_lies_between():
