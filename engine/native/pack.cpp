@@ -45,6 +45,33 @@ void put_code(std::uint8_t* codes, Format format, int k, int lane, std::uint8_t 
     codes[32 * (k / 2) + 2 * lane + k % 2] = value;
 }
 
+// Four nibbles, one a byte.
+std::uint32_t spread(std::uint32_t nibbles) {
+  const std::uint32_t pairs = (nibbles | nibbles << 8) & 0x00ff00ff;
+  return (pairs | pairs << 4) & 0x0f0f0f0f;
+}
+
+// The codes of columns [begin, begin + size) of a row, into its lane of a group that is all zero. `begin` is even.
+void put_row(const Rows& from, int row, int begin, int size, int lane, std::uint8_t* codes) {
+  const bool int4 = from.format == Format::int4;
+  const std::uint8_t* source = from.codes + static_cast<std::size_t>(row) * (int4 ? (from.cols + 1) / 2 : from.cols) +
+                               (int4 ? begin / 2 : begin);
+  int k = 0;
+  if (int4) {
+    for (; k + 8 <= size; k += 8) {
+      std::uint32_t eight;
+      std::memcpy(&eight, source + k / 2, sizeof eight);
+      eight = spread(eight & 0xffff) | spread(eight >> 16) << 4;
+      std::memcpy(codes + 8 * k + 4 * lane, &eight, sizeof eight);
+    }
+  } else if (from.format == Format::int8) {
+    for (; k + 4 <= size; k += 4) std::memcpy(codes + 16 * k + 4 * lane, source + k, 4);
+  } else {
+    for (; k + 2 <= size; k += 2) std::memcpy(codes + 16 * k + 2 * lane, source + k, 2);
+  }
+  for (; k < size; ++k) put_code(codes, from.format, k, lane, code(from, row, begin + k));
+}
+
 void pack_bf16(const Rows& from, int first, int lanes, std::size_t col_stride, std::size_t row_stride, int cols,
                std::uint8_t* to) {
   for (int lane = 0; lane < lanes; ++lane) {
@@ -98,7 +125,7 @@ void pack(const Rows& from, int first, const Panels& shape, std::uint8_t* to) {
         const std::size_t at = static_cast<std::size_t>(row + lane) * num_groups(from) + g;
         if (shape.format != Format::fp8) std::memcpy(place + 2 * lane, from.scale + 2 * at, 2);
         if (shape.format == Format::int4) std::memcpy(place + 32 + 2 * lane, from.zero + 2 * at, 2);
-        for (int k = 0; k < size; ++k) put_code(codes, shape.format, k, lane, code(from, row + lane, begin + k));
+        put_row(from, row + lane, begin, size, lane, codes);
       }
       place = codes + value_bytes(shape.format, size);
     }
