@@ -139,7 +139,7 @@ Event: TypeAlias = Queued | PrefillProgress | TextDelta | Finished | Failed
 class StepStats:
     """The engine as of its latest step; a front end reads it whenever it likes. None means unknown, never 0.
 
-    Rates are over the last few seconds. `weights_bytes` maps a tier ("ram", later "cuda:0", "disk") to bytes really held.
+    Rates are over the last few seconds. `weights_bytes` maps a tier ("ram", "cuda:0") to bytes really held.
     """
 
     num_steps: int

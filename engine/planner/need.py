@@ -24,8 +24,8 @@ from engine.weights.names import Kind, TensorSpec, expected_tensors, layer_of
 PAGE_TOKENS = 16  # of the latent cache; the engine's own
 PROGRAM_BYTES = {
     "cpu": 310_000_000,
-    "cuda": 600_000_000,
-}  # interpreter, torch and its libraries, as tests/bench/memory_estimate.py measures them; a CUDA context with its workspace
+    "cuda": 650_000_000,
+}  # interpreter, torch and its libraries, as tests/bench/memory_estimate.py measures them; a CUDA context, 648 MB on an H100
 _CATEGORY = {Kind.ROUTER: "router and norms", Kind.NORM: "router and norms"}
 CACHE, ACTIVATIONS, PROGRAM, EXPERTS = "KV cache", "activations", "program", Kind.EXPERTS.value
 KIND_ORDER = (

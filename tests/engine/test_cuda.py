@@ -150,7 +150,8 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("kv", ["fp32", "fp8"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_placed_model_scores_as_the_same_weights_on_the_cpu(folder, case: str, kv: str) -> None:
-    """float32 throughout: the order of sums is all that differs, and with an fp8 cache a value on the border of two codes."""
+    """float32 throughout, so the order of sums is all that differs; with an fp8 cache a value on the border of two codes may
+    also fall either way, which must cost less than the codes themselves do."""
     placed = replace(PROFILE, rules=CASES[case], kv_precision=kv)
     here = replace(placed, rules=tuple(replace(rule, device=None) for rule in CASES[case]))
     ids = steps.random_ids(120, 160, seed=3)
@@ -162,9 +163,14 @@ def test_a_placed_model_scores_as_the_same_weights_on_the_cpu(folder, case: str,
             assert str(tensor.device) == engine._running.design.placement.tensors[name].device
         assert tiers["cuda:0"] == engine._running.design.placement.bytes_by_tier["cuda:0"]
     with Engine.open(folder, here) as engine:
-        expected = engine.score(ids)
-    moved = (torch.tensor(got.logprobs) - torch.tensor(expected.logprobs)).abs()
-    assert float(moved.max() if kv == "fp32" else moved.median()) < 1e-3
+        expected = torch.tensor(engine.score(ids).logprobs)
+    moved = (torch.tensor(got.logprobs) - expected).abs()
+    if kv == "fp32":
+        assert float(moved.max()) < 1e-3
+        return
+    with Engine.open(folder, replace(here, kv_precision="fp32")) as engine:
+        cost = (torch.tensor(engine.score(ids).logprobs) - expected).abs()
+    assert float(moved.mean()) < float(cost.mean())
 
 
 def test_a_switch_to_the_gpu_and_back_gives_the_memory_back(folder) -> None:

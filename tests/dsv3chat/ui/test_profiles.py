@@ -16,7 +16,7 @@ SLOW = Reply("word " * 2000, tokens_per_s=50)
 FILES = {
     "aa-plain": "description: the first\ncache_lens: 8192\n",
     "bb-half": "description: two bytes a value\ndefaults:\n  precision: bf16\n",
-    "cc-gpu": "description: wants a card\ndefaults:\n  device: cuda:7\n",
+    "cc-gpu": "description: wants a card\ndefaults:\n  device: cuda:7\n  precision: int2\n",
     "dd-broken": "cache_lens: many\n",
 }
 
@@ -61,7 +61,7 @@ async def test_f4_lists_every_profile_and_says_why_some_cannot_be_chosen(chat, f
         await c.shows("● loaded")
         assert screen.marked.name == "aa-plain"
         await c.press("down", "down")
-        await c.shows("cannot be chosen: not in this version: device cuda:7")
+        await c.shows("cannot be chosen: not in this version: precision int2")
         await c.press("down")
         await c.shows("cannot be chosen", "cache_lens")
         await c.press("enter")
@@ -175,7 +175,7 @@ async def test_rescan_finds_a_new_file(chat, folder):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("cc-gpu", "cc-gpu cannot be chosen: not in this version: device cuda:7"),
+        ("cc-gpu", "cc-gpu cannot be chosen: not in this version: precision int2"),
         ("zz", "there is no profile zz; known: aa-plain, bb-half, cc-gpu, dd-broken"),
         ("aa-plain", "aa-plain is loaded"),
     ],

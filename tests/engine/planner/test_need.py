@@ -41,7 +41,7 @@ def test_deepseek_v3_in_its_own_format(v3):
 def test_four_and_a_half_bits_make_the_pool_that_the_design_counts(v3):
     need = compute_need(v3, shipped("rtx4090-128gb"))
     assert need.devices["disk"] == {"routed experts": pytest.approx(368e9, rel=1e-3)}
-    assert need.bytes_on("cuda:0") < 19e9
+    assert need.bytes_on("cuda:0") < 19.5e9
 
 
 def test_the_article_puts_143_gb_on_the_card_and_467_into_ram(v3):
