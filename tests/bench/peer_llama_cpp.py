@@ -117,7 +117,7 @@ def llama_round(
     """Tokens per second by test, such as "prefill 512" or "decode at 4096"."""
     command = [str(bench), "-m", str(model), "-t", str(args.threads), "-fa", flash, "-r", "1", "-o", "json"]
     command += ["-d", str(depth), "-n", str(args.new if not depth else args.new_at_depth)]
-    command += ["-p", "0" if depth else args.prompt, "-mmp", str(args.mmap)]
+    command += ["-p", "0" if depth else args.prompt, "-lm", args.load_mode]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr[-3000:]}")
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--experts", type=int, default=64)
-    parser.add_argument("--mmap", type=int, choices=(0, 1), default=1, help="llama.cpp's")
+    parser.add_argument("--load-mode", choices=("auto", "none", "mmap"), default="auto", help="llama.cpp's")
     parser.add_argument("--json")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
