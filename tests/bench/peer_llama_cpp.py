@@ -118,7 +118,8 @@ def llama_round(
     command = [str(bench), "-m", str(model), "-t", str(args.threads), "-fa", flash, "-r", "1", "-o", "json"]
     command += ["-d", str(depth), "-n", str(args.new if not depth else args.new_at_depth)]
     command += ["-p", "0" if depth else args.prompt, "-lm", args.load_mode]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    beside = os.environ | {"LD_LIBRARY_PATH": str(bench.parent)}  # a copied folder uses its own libraries
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=beside)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr[-3000:]}")
     return {
