@@ -18,7 +18,7 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group dev
 	touch $@
 
-.PHONY: install dev chat test check format clean
+.PHONY: install dev chat test check format clean sanitize sanitize-threads
 install: $(VENV)/.installed
 dev: $(VENV)/.dev
 
@@ -33,6 +33,13 @@ check: dev  ## formatting, lints, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+sanitize: SANITIZER := address,undefined
+sanitize-threads: SANITIZER := thread
+sanitize sanitize-threads:  ## the native kernels under a sanitizer: needs cmake and a C++20 compiler, no Python
+	cmake -S engine/native -B build/$@ -DCMAKE_BUILD_TYPE=Debug -DDSV3CHAT_SANITIZE=$(SANITIZER)
+	cmake --build build/$@ --parallel 2
+	build/$@/stress
 
 format: dev  ## what `make check` would complain about and a tool can mend
 	$(BIN)/ruff format .

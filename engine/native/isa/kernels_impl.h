@@ -30,7 +30,9 @@ void swiglu(float* gate, const float* up, float scale, int size) {
 
 #include "words.h"
 // clang-format off
+#include "attention_codes.h"
 #include "attention_impl.h"
+#include "attention_float.h"
 // clang-format on
 
 void widen(const std::uint16_t* x, int size, float* out) {
