@@ -159,16 +159,6 @@ def test_mail_and_log_around_the_diff_are_passed_over(repo):
         assert [(f.path, f.changed) for f in scope.files] == [("x.py", {15, 16})]
 
 
-def test_a_plain_hunk_without_context_that_lost_lines_does_not_swallow_the_next_file(tmp_path):
-    for name in ("bad.py", "good.py"):
-        (tmp_path / name).write_text(CHANGED)
-    bad = "--- bad.py\n+++ bad.py\n@@ -1,3 +1,3 @@\n-a\n+b\n"
-    good = difflib.unified_diff(BODY.splitlines(True), CHANGED.splitlines(True), "good.py", "good.py", n=0)
-    scope = scope_of(bad + "".join(good), tmp_path)
-    assert "damaged" in failed(scope)["bad.py"]
-    assert [file.path for file in scope.files] == ["good.py"]
-
-
 def test_removed_and_added_lines_that_look_like_headers_are_lines(repo):
     repo.write("q.sql", "-- a\n-- b\nselect 1;\n")
     repo.commit()
