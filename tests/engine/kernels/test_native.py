@@ -312,7 +312,8 @@ def attention_case(
         pages = latents_.to(dtype)
         read = pages.float()
     for row, length, keys in given:
-        nope, rope = q[row : row + length].split([sizes.nope, sizes.rope], dim=2)
+        part = q[row : row + length]
+        nope, rope = part[:, :, : sizes.nope], part[:, :, sizes.nope :]
         expected.append(REFERENCE.mla_expanded(nope, rope, read, keys, plain.kv_b, 0.4))
     return q, given, pages, torch.cat(expected)
 
