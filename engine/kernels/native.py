@@ -18,7 +18,7 @@ from engine.quant.matrix import Format, Layout, Matrix, MatrixStack
 from engine.quant.packing import HeadShape
 
 _CODES = {Format.BF16: 0, Format.FP8: 1, Format.INT8: 2, Format.INT4: 3}  # dsv::Format
-_CACHES = {torch.float32: 0, torch.bfloat16: 1, torch.uint8: 2}  # dsv::CacheFormat; uint8: engine/quant/latents.py
+_CACHES = {torch.float32: 0, torch.bfloat16: 1, torch.uint8: 2}  # dsv::CacheFormat; uint8 is fp8 with scales
 _LANES = 16  # rows of a panel
 
 
