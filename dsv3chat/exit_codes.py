@@ -17,7 +17,9 @@ INCOMPLETE = (
     3  # a file was not reviewed, the budget ran out, a report could not be written: outranks findings
 )
 
-DOES_NOT_FIT = 4  # of `dsv3chat plan` and `bench`: the numbers were written, and the machine cannot hold the model so
+DOES_NOT_FIT = (
+    4  # of `dsv3chat plan` and `bench`: the numbers were written, and the machine cannot hold the model so
+)
 
 HELP = """\b
 Exit codes:

@@ -15,13 +15,13 @@ from engine.quant.packing import Packer
 def cpu_kernels(compute: torch.dtype, num_threads: int) -> tuple[Kernels, Packer | None, str]:
     """(kernels, what packs weights for them, a sentence for the person when it is the slow way).
 
-    The native kernels where they are built: float32 between packed weights, whatever `compute` says. Else torch, with
-    activations in `compute`. PlacementError when DSV3CHAT_ISA names an instruction set that cannot be run.
+    The native kernels where they are built: float32 between packed weights; `compute` says whether int8 and int4 weights
+    meet all of it or 16 bits of it. Else torch, with activations in `compute`. PlacementError when DSV3CHAT_ISA names an instruction set that cannot be run.
     """
     found = _native()
     if found.isa is None:
         return EagerKernels(compute), None, found.reason
-    kernels = NativeKernels(num_threads)
+    kernels = NativeKernels(num_threads, exact=compute is torch.float32)
     return kernels, kernels.packer, ""
 
 

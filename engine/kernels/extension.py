@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-INTERFACE = 4
+INTERFACE = 5
 """What native/module.cpp calls itself; raised on both sides when what crosses between them changes."""
 
 

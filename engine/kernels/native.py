@@ -58,17 +58,18 @@ class NativePacker:
 
 
 class NativeKernels(EagerKernels):
-    """`Kernels` whose activations are float32, and whole packed layers as one call each (`LayerKernels`)."""
+    """`Kernels` whose activations between products are float32, and whole packed layers as one call each (`LayerKernels`)."""
 
-    def __init__(self, num_threads: int, isa: str = "") -> None:
+    def __init__(self, num_threads: int, isa: str = "", exact: bool = False) -> None:
         """Starts the threads that share each product; they sleep between steps and end with the object.
 
+        `exact`: int8 and int4 weights meet float32 to its last digits, in twice the time, instead of 16-bit integers.
         `isa`: not the process's instruction set but this one, for comparisons.
         """
         assert not ABSENT, ABSENT
         super().__init__(torch.float32)
         self.isa = isa or _native.isa()
-        self._threads = _native.Threads(num_threads, isa)
+        self._threads = _native.Threads(num_threads, isa, exact)
         self.packer = NativePacker()
 
     @property

@@ -37,7 +37,7 @@ void attend_rows(const Engine& engine, const Layer& layer, CacheFormat format, c
     float* q = memory.take(static_cast<std::size_t>(layer.rank + layer.rope));
     const int head = unit % heads;
     const float* from = rows[unit / heads].q + static_cast<std::size_t>(head) * (layer.nope + layer.rope);
-    layer.kv_b.absorb(engine.kernels, head, from, q);
+    layer.kv_b.absorb(engine, head, from, q);
     std::memcpy(q + layer.rank, from + layer.nope, sizeof(float) * static_cast<std::size_t>(layer.rope));
     kernels.quantize_query(q, parts, false, layer.softmax_scale, codes + stride * unit, scales + 2 * static_cast<std::size_t>(unit));
   });
@@ -94,7 +94,7 @@ void attend_rows(const Engine& engine, const Layer& layer, CacheFormat format, c
     kernels.merge(parts_of_row, row_tops, row_totals, count, layer.rank, mixed);
     const Panels value_up = layer.kv_b.value_up(head);
     float* out = rows[row].out + static_cast<std::size_t>(head) * layer.v;
-    engine.kernels.matmul(&mixed, 1, value_up, 0, value_up.num_panels(), &out, false);
+    matmul(engine, &mixed, 1, value_up, 0, value_up.num_panels(), &out, false);
   });
 }
 

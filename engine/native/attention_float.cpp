@@ -52,8 +52,8 @@ void expanded(const Engine& engine, const Layer& layer, const Segment& segment, 
   for (int panel = 0; panel < v_panels; ++panel) {
     Panels one = value_up.from_panel(panel);
     one.rows = 16;  // the padding's zeros too: a panel of values is always sixteen wide
-    kernels.matmul(latent_rows.data(), num_keys, one, 0, 1,
-                   row_pointers(values.data() + panel * value_panel, 16, num_keys).data(), false);
+    matmul(engine, latent_rows.data(), num_keys, one, 0, 1,
+           row_pointers(values.data() + panel * value_panel, 16, num_keys).data(), false);
   }
   constexpr int block = 60;  // a multiple of every instruction set's rows
   const int padded = panels * 16;
@@ -108,7 +108,7 @@ void attend_absorbed_float(const Engine& engine, const Layer& layer, const std::
   engine.pool.run(num_rows * heads, [&](int unit, int) {
     const int head = unit % heads;
     const float* from = rows[unit / heads].q + static_cast<std::size_t>(head) * (layer.nope + layer.rope);
-    layer.kv_b.absorb(k, head, from, q[unit]);
+    layer.kv_b.absorb(engine, head, from, q[unit]);
     std::memcpy(q[unit] + layer.rank, from + layer.nope, sizeof(float) * static_cast<std::size_t>(layer.rope));
   });
   engine.pool.run(static_cast<int>(blocks.size()), [&](int unit, int) {
@@ -126,7 +126,7 @@ void attend_absorbed_float(const Engine& engine, const Layer& layer, const std::
   engine.pool.run(num_rows * heads, [&](int unit, int) {
     const Panels value_up = layer.kv_b.value_up(unit % heads);
     float* out = rows[unit / heads].out + static_cast<std::size_t>(unit % heads) * layer.v;
-    k.matmul(&mixed[unit], 1, value_up, 0, value_up.num_panels(), &out, false);
+    matmul(engine, &mixed[unit], 1, value_up, 0, value_up.num_panels(), &out, false);
   });
 }
 

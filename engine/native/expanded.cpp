@@ -66,7 +66,7 @@ void attend_expanded(const Engine& engine, const Layer& layer, CacheFormat forma
         for (int d = 0; d < rope; ++d)
           std::memcpy(head_keys + kBlockKeys * (nope + d) + 16 * p, panel + 16 * width * p + 16 * (rank + d), 16 * sizeof(float));
       const Panels value_up = layer.kv_b.value_up(first + head);
-      engine.kernels.matmul(row_pointers(rows + static_cast<std::size_t>(key) * width, width, size).data(), size, value_up, 0,
+      matmul(engine, row_pointers(rows + static_cast<std::size_t>(key) * width, width, size).data(), size, value_up, 0,
                             value_up.num_panels(), row_pointers(head_values, v, size).data(), false);
       KeyBlock& block = blocks[unit];
       block.parts = parts;

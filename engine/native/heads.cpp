@@ -30,9 +30,9 @@ const float* HeadPanels::key_scales(int head) const {
   return reinterpret_cast<const float*>(values.data + bytes_of(values));
 }
 
-void HeadPanels::absorb(const Kernels& kernels, int head, const float* q, float* out) const {
+void HeadPanels::absorb(const Engine& engine, int head, const float* q, float* out) const {
   const Panels keys = key_up(head);
-  if (format == Format::bf16) return kernels.matmul(&q, 1, keys, 0, keys.num_panels(), &out, false);
+  if (format == Format::bf16) return matmul(engine, &q, 1, keys, 0, keys.num_panels(), &out, false);
   std::vector<float> scaled(static_cast<std::size_t>(nope));
   const float* x = scaled.data();
   const float* scales = key_scales(head);
@@ -44,7 +44,7 @@ void HeadPanels::absorb(const Kernels& kernels, int head, const float* q, float*
       shift += scaled[n] * zeros[n];
     }
     const int first = g * group, last = first + group < rank ? first + group : rank;
-    kernels.matmul(&x, 1, keys, first / 16, (last + 15) / 16, &out, false);
+    matmul(engine, &x, 1, keys, first / 16, (last + 15) / 16, &out, false);
     for (int c = first; c < last; ++c) out[c] -= shift;
   }
 }

@@ -76,8 +76,9 @@ struct Kernels {
   // int8 and int4: x as 16-bit integers, the largest of each group of columns being 32767 (less where codes times that
   // would pass 2^31 in a group). Products with the codes are then exact in 32-bit sums, and |error of x| is at most half a
   // step, 1.6e-5 of its group's largest value. A group with a number that is none gets a scale that is none.
+  // `rest`, where it is not null: what the integers leave of each x, for a second row of them.
   std::size_t (*prepared_bytes)(int num_x, const Panels& w);
-  void (*prepare)(const float* x, int num_x, const Panels& w, std::uint8_t* row);
+  void (*prepare)(const float* x, int num_x, const Panels& w, std::uint8_t* row, float* rest);
 
   // out[m][16 p + lane] (+)= sum over k ascending of x[m][k] w[16 p + lane][k], panels [first, last).
   // Every sum runs over k in the same order, whatever the number of rows: a row's result does not depend on the others.

@@ -20,6 +20,8 @@ struct PanelStack {  // matrices of one shape, one after another
   }
 };
 
+struct Engine;
+
 // kv_b by head: W_UK transposed, (rank, nope), then W_UV, (v, rank); so both forms of attention read it in panels.
 //
 // W_UK's groups lie along its rank, which transposed are rows. So where the format has groups, its panels hold the bare
@@ -37,7 +39,7 @@ struct HeadPanels {
   Panels value_up(int head) const;
   const float* key_scales(int head) const;  // (num_groups, nope), then the zero points likewise
   // out (rank) = W_UK^T q, q (nope)
-  void absorb(const Kernels& kernels, int head, const float* q, float* out) const;
+  void absorb(const Engine& engine, int head, const float* q, float* out) const;
   // rows (nope, rank) = W_UK
   void key_rows(const Kernels& kernels, int head, float* rows) const;
 };
@@ -92,6 +94,7 @@ struct Step {
 struct Engine {  // what every part of a layer computes with
   const Kernels& kernels;
   Pool& pool;
+  bool exact = false;  // int8 and int4 weights meet x as two rows of integers, the second of what the first leaves: float32
 };
 
 // Rows of one buffer as pointers, which is what the kernels take.
@@ -114,7 +117,12 @@ class Inputs {
   int num_rows_ = 0;
   Panels like_;
   std::vector<std::uint8_t> prepared_;  // empty: x as it is
+  std::size_t rest_ = 0;                // where the rows of what the first integers leave begin; 0: there are none
 };
+
+// Kernels::matmul, as exact as the engine is.
+void matmul(const Engine& engine, const float* const* x, int num_x, const Panels& w, int first, int last, float* const* out,
+            bool accumulate);
 
 struct Product {
   Panels weights;

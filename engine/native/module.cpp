@@ -55,8 +55,8 @@ void embed(const Kernels& kernels, const Panels& table, const std::int64_t* ids,
 }
 
 struct Threads {
-  explicit Threads(int count, const std::string& isa)
-      : pool(count), engine{isa.empty() ? chosen_kernels() : kernels_named(isa), pool} {}
+  Threads(int count, const std::string& isa, bool exact)
+      : pool(count), engine{isa.empty() ? chosen_kernels() : kernels_named(isa), pool, exact} {}
   Pool pool;
   Engine engine;
 };
@@ -92,7 +92,7 @@ Step step_of(int num_rows, Address rotation, Address slots, const Segments& segm
       [](Layer& layer, Address address) { layer.FIELD = at<const float>(address); })
 
 NB_MODULE(_native, m) {
-  m.attr("INTERFACE") = 4;  // engine/kernels/extension.py names the one it needs: change both together
+  m.attr("INTERFACE") = 5;  // engine/kernels/extension.py names the one it needs: change both together
   nb::set_leak_warnings(false);  // at exit the engine's thread may still hold its layers
   m.def(
       "isa", [] { return std::string(chosen_kernels().name); },
@@ -134,7 +134,7 @@ NB_MODULE(_native, m) {
       released(), "kv_b (heads * (nope + v), rank) in rows to each head's W_UK transposed and W_UV.");
 
   nb::class_<Threads>(m, "Threads")
-      .def(nb::init<int, const std::string&>(), nb::arg("count"), nb::arg("isa") = "")
+      .def(nb::init<int, const std::string&, bool>(), nb::arg("count"), nb::arg("isa") = "", nb::arg("exact") = false)
       .def_prop_ro("count", [](const Threads& threads) { return threads.pool.size(); })
       .def(
           "multiply",

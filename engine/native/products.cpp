@@ -15,9 +15,15 @@ Inputs::Inputs(const Engine& engine, const float* const* x, int num_rows, const 
     : kernels_(&engine.kernels), x_(x), num_rows_(num_rows), like_(w) {
   const std::size_t bytes = kernels_->prepared_bytes(num_rows, w);
   if (bytes == 0) return;
-  prepared_.resize(bytes * static_cast<std::size_t>((num_rows + 15) / 16 * 16));
+  const std::size_t room = bytes * static_cast<std::size_t>((num_rows + 15) / 16 * 16);
+  if (engine.exact && (w.format == Format::int8 || w.format == Format::int4)) rest_ = room;
+  prepared_.resize(room + rest_);
   const auto one = [&](int row, int) {
-    kernels_->prepare(x[row], num_rows, w, prepared_.data() + bytes * static_cast<std::size_t>(row));
+    std::uint8_t* to = prepared_.data() + bytes * static_cast<std::size_t>(row);
+    if (rest_ == 0) return kernels_->prepare(x[row], num_rows, w, to, nullptr);
+    std::vector<float> rest(static_cast<std::size_t>(w.cols));
+    kernels_->prepare(x[row], num_rows, w, to, rest.data());
+    kernels_->prepare(rest.data(), num_rows, w, to + rest_, nullptr);
   };
   if (num_rows <= 4)  // not worth a job
     for (int row = 0; row < num_rows; ++row) one(row, 0);
@@ -30,10 +36,25 @@ bool Inputs::serves(const Panels& w) const {
 }
 
 void Inputs::multiply(const Panels& w, int first, int last, float* const* out, bool accumulate) const {
-  if (prepared_.empty())
-    kernels_->matmul(x_, num_rows_, w, first, last, out, accumulate);
-  else
-    kernels_->matmul_prepared(prepared_.data(), num_rows_, w, first, last, out, accumulate);
+  if (prepared_.empty()) return kernels_->matmul(x_, num_rows_, w, first, last, out, accumulate);
+  if (rest_ == 0) return kernels_->matmul_prepared(prepared_.data(), num_rows_, w, first, last, out, accumulate);
+  for (int p = first; p < last; p += 2) {  // the second row finds the panels in a cache
+    const int end = std::min(p + 2, last);
+    kernels_->matmul_prepared(prepared_.data(), num_rows_, w, p, end, out, accumulate);
+    kernels_->matmul_prepared(prepared_.data() + rest_, num_rows_, w, p, end, out, true);
+  }
+}
+
+void matmul(const Engine& engine, const float* const* x, int num_x, const Panels& w, int first, int last, float* const* out,
+            bool accumulate) {
+  engine.kernels.matmul(x, num_x, w, first, last, out, accumulate);
+  if (!engine.exact || engine.kernels.prepared_bytes(num_x, w) == 0 || w.format == Format::bf16 || w.format == Format::fp8)
+    return;
+  std::vector<float> rest(static_cast<std::size_t>(w.cols) * static_cast<std::size_t>(num_x));
+  const auto rows = row_pointers(rest.data(), static_cast<std::size_t>(w.cols), num_x);
+  std::vector<std::uint8_t> unused(engine.kernels.prepared_bytes(num_x, w));
+  for (int m = 0; m < num_x; ++m) engine.kernels.prepare(x[m], num_x, w, unused.data(), rows[static_cast<std::size_t>(m)]);
+  engine.kernels.matmul(rows.data(), num_x, w, first, last, out, true);
 }
 
 void multiply(const Engine& engine, const float* const* x, int num_rows, const std::vector<Product>& products) {

@@ -111,7 +111,11 @@ def widened(value: Any) -> Any:
 def test_nano_mixed_equals_nano_widened(nano_dir: Path) -> None:
     """Attention fp8, experts int4, the rest int8, norms float32: four formats of one model, their seams included."""
     profile = replace(
-        read_profile(find_profile("nano-mixed")), cache_lens=4096, kv_precision="fp32", fit="rtn"
+        read_profile(find_profile("nano-mixed")),
+        cache_lens=4096,
+        compute="float32",
+        kv_precision="fp32",
+        fit="rtn",
     )
     checkpoint = Checkpoint.open(nano_dir)
     placement = place(checkpoint, profile)

@@ -42,7 +42,15 @@ inline Step16 step_of(const float* x, int size, float most) {
   return {top / most, most / top};
 }
 
-void prepare_integers(const float* x, const Panels& w, std::uint8_t* out) {
+// rest = x - code * step, which float32 holds exactly but for its last digit
+inline void leave(const float* from, int size, Step16 step, float* rest) {
+  for (int i = 0; i < size; i += 16) {
+    const Lanes value = get(from + i, size - i), code = nearest(mul(value, splat(step.inverse)));
+    put(rest + i, step.inverse == 0.0f ? zero() : fma(code, splat(-step.step), value), size - i);
+  }
+}
+
+void prepare_integers(const float* x, const Panels& w, std::uint8_t* out, float* rest) {
   const IntegerRow row(w);
   const float most = levels(w);
   for (int g = 0; g < row.groups; ++g) {
@@ -57,6 +65,7 @@ void prepare_integers(const float* x, const Panels& w, std::uint8_t* out) {
       for (int i = 0; i < row.padded; i += 16)
         store_int16(codes + i, i < size ? mul(get(from + i, size - i), inverse) : zero());
     }
+    if (rest != nullptr) leave(from, size, step, rest + static_cast<std::size_t>(g) * row.group);
     std::int32_t total = 0;
     for (int i = 0; i < row.padded; ++i) total += codes[i];
     const_cast<float*>(row.scales(out))[g] = step.step;

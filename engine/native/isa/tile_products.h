@@ -60,7 +60,7 @@ struct TileRow {
   const float* scales(const std::uint8_t* row) const { return reinterpret_cast<const float*>(row + 2 * part_bytes()); }
 };
 
-void prepare_tile_integers(const float* x, const Panels& w, std::uint8_t* out) {
+void prepare_tile_integers(const float* x, const Panels& w, std::uint8_t* out, float* rest) {
   const TileRow row(w);
   const float most = levels(w);
   std::memset(out, 0, 2 * row.part_bytes());
@@ -68,6 +68,7 @@ void prepare_tile_integers(const float* x, const Panels& w, std::uint8_t* out) {
     const float* from = x + static_cast<std::size_t>(g) * row.group;
     const int size = row.size(g);
     const Step16 step = step_of(from, size, most);
+    if (rest != nullptr) leave(from, size, step, rest + static_cast<std::size_t>(g) * row.group);
     std::uint8_t* high = out + row.block_bytes * static_cast<std::size_t>(g);
     std::uint8_t* low = high + row.part_bytes();
     __m512i total = _mm512_setzero_si512();
@@ -381,9 +382,9 @@ std::size_t tile_prepared_bytes(int num_x, const Panels& w) {
   return through_tiles(num_x, w) ? TileRow(w).bytes() : prepared_bytes(num_x, w);
 }
 
-void tile_prepare(const float* x, int num_x, const Panels& w, std::uint8_t* row) {
+void tile_prepare(const float* x, int num_x, const Panels& w, std::uint8_t* row, float* rest) {
   if (!has_integer_codes(w)) return prepare_tile_halves(x, w, row);
-  return through_tiles(num_x, w) ? prepare_tile_integers(x, w, row) : prepare_integers(x, w, row);
+  return through_tiles(num_x, w) ? prepare_tile_integers(x, w, row, rest) : prepare_integers(x, w, row, rest);
 }
 
 void tile_matmul_prepared(const std::uint8_t* x, int num_x, const Panels& w, int first, int last, float* const* out,
@@ -401,6 +402,7 @@ void tile_matmul(const float* const* x, int num_x, const Panels& w, int first, i
                  bool accumulate) {
   const std::size_t stride = tile_prepared_bytes(num_x, w);
   std::vector<std::uint8_t> rows(stride * static_cast<std::size_t>((num_x + TILE - 1) / TILE * TILE));
-  for (int m = 0; m < num_x; ++m) tile_prepare(x[m], num_x, w, rows.data() + stride * static_cast<std::size_t>(m));
+  for (int m = 0; m < num_x; ++m) 
+    tile_prepare(x[m], num_x, w, rows.data() + stride * static_cast<std::size_t>(m), nullptr);
   tile_matmul_prepared(rows.data(), num_x, w, first, last, out, accumulate);
 }

@@ -42,7 +42,7 @@ def plain(folder) -> Profile:
 
 async def opened(c) -> ProfilesScreen:
     await c.press("f4")
-    await c.until(lambda: isinstance(c.app.screen, ProfilesScreen) and "aa-plain" in c.text)
+    await c.until(lambda: isinstance(c.app.screen, ProfilesScreen) and c.app.screen.shown)
     return c.app.screen
 
 

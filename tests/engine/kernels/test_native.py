@@ -154,6 +154,24 @@ def test_activations_of_any_size_are_multiplied_exactly_enough(
     assert float(got[4].abs().max()) <= 1e-30
 
 
+@pytest.mark.parametrize("fmt", [Format.INT8, Format.INT4])
+@pytest.mark.parametrize("isa", instruction_sets())
+def test_exact_kernels_lose_nothing_beside_a_value_that_is_a_thousand_times_larger(
+    isa: str, fmt: Format
+) -> None:
+    """Two rows of integers hold 2^-32 of a group's largest value; sixteen bits alone lose the small ones."""
+    plain, packed = matrices(100, 333, fmt=fmt)
+    x = randn(40, 333, seed=1)
+    x[:, ::50] *= 1e4
+    kernels, expected = native.NativeKernels(2, isa, exact=True), REFERENCE.linear(x, plain[0])
+    got = kernels.linear(x, packed[0])
+    bound = x.abs() @ dequantized(plain[0]).abs().T * (333 * EPS_FP32)
+    assert ((got - expected).abs() <= bound).all()
+    assert not ((native.NativeKernels(2, isa).linear(x, packed[0]) - expected).abs() <= bound).all()
+    for count in (1, 4, 11):
+        assert torch.equal(kernels.linear(x[:count], packed[0]), got[:count])
+
+
 @pytest.mark.parametrize("fmt", FORMATS)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_number_that_is_none_stays_in_its_row(
