@@ -63,7 +63,7 @@ class NativeKernels(EagerKernels):
     def __init__(self, num_threads: int, isa: str = "", exact: bool = False) -> None:
         """Starts the threads that share each product; they sleep between steps and end with the object.
 
-        `exact`: int8 and int4 weights meet float32 to its last digits, in twice the time, instead of 16-bit integers.
+        `exact`: weights meet float32 to its last digits, not 16-bit integers or, on AMX, two bfloat16: at most half as fast.
         `isa`: not the process's instruction set but this one, for comparisons.
         """
         assert not ABSENT, ABSENT

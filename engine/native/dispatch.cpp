@@ -2,6 +2,8 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include <string_view>
+
 #include "kernels.h"
 
 namespace dsv {
@@ -43,6 +45,10 @@ std::vector<const Kernels*> supported_kernels() {
 const Kernels& chosen_kernels() {
   static const Kernels& chosen = decide();
   return chosen;
+}
+
+const Kernels& exact_kernels(const Kernels& kernels) {
+  return std::string_view(kernels.name) == "amx" ? kernels_named("avx512vnni") : kernels;
 }
 
 const Kernels& kernels_named(const std::string& name) {

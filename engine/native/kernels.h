@@ -121,6 +121,9 @@ std::vector<const Kernels*> supported_kernels();
 // Throws std::invalid_argument for a name that is not known or that the processor cannot run.
 const Kernels& chosen_kernels();
 
+// The table to take for float32's precision: tiles round x to two bf16, so the next best one where `kernels` has them.
+const Kernels& exact_kernels(const Kernels& kernels);
+
 // The one of this name; throws likewise.
 const Kernels& kernels_named(const std::string& name);
 

@@ -56,7 +56,8 @@ void embed(const Kernels& kernels, const Panels& table, const std::int64_t* ids,
 
 struct Threads {
   Threads(int count, const std::string& isa, bool exact)
-      : pool(count), engine{isa.empty() ? chosen_kernels() : kernels_named(isa), pool, exact} {}
+      : pool(count), engine{exact ? exact_kernels(table(isa)) : table(isa), pool, exact} {}
+  static const Kernels& table(const std::string& isa) { return isa.empty() ? chosen_kernels() : kernels_named(isa); }
   Pool pool;
   Engine engine;
 };

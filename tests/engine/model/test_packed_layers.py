@@ -42,7 +42,7 @@ def models(folder: Path, config: dict[str, object], profile: Profile = BF16) -> 
     write_checkpoint(folder, config, seed=1)
     checkpoint = Checkpoint.open(folder)
     placement = place(checkpoint, profile)
-    kernels = native.NativeKernels(2)
+    kernels = native.NativeKernels(2, exact=True)
     packed = load(checkpoint, placement, packer=kernels.packer)
     plain = load(checkpoint, placement)
     return (
