@@ -191,7 +191,14 @@ def assemble(
     kernels, kernel_note = _kernels(designed)
     with _one_torch_thread():
         weights = load(
-            checkpoint, designed.placement, on_progress, cancelled, designed.packer, kept, gpus.memory_of
+            checkpoint,
+            designed.placement,
+            on_progress,
+            cancelled,
+            designed.packer,
+            kept,
+            gpus.memory_of,
+            designed.threads,
         )
     on_progress(LoadProgress("preparing the cache"))
     cache = LatentCache(

@@ -6,6 +6,7 @@ import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -35,6 +36,7 @@ class SafetensorsFiles:
         self._folder = folder
         self._tensors = tensors
         self._descriptors: dict[str, int] = {}
+        self._opening = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +71,9 @@ class SafetensorsFiles:
         return values.view(dtype).view(info.shape)
 
     def _descriptor(self, shard: str) -> int:
-        descriptor = self._descriptors.get(shard)
-        if descriptor is None:
-            descriptor = self._descriptors[shard] = os.open(self._folder / shard, os.O_RDONLY | os.O_CLOEXEC)
-        return descriptor
+        with self._opening:
+            descriptor = self._descriptors.get(shard)
+            if descriptor is None:
+                flags = os.O_RDONLY | os.O_CLOEXEC
+                descriptor = self._descriptors[shard] = os.open(self._folder / shard, flags)
+            return descriptor

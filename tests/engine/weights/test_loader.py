@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import threading
 
 import pytest
 import torch
 
 from engine.errors import CheckpointError, LoadCancelledError
+from engine.kernels.cpu import cpu_packer
 from engine.profile.values import Profile, Rule
 from engine.quant.formats import DTYPES, dequantize, quantize
 from engine.quant.matrix import Format, Matrix, MatrixStack
@@ -207,6 +209,44 @@ def test_cancel_stops_before_the_next_tensor(tmp_path, after):
     with pytest.raises(LoadCancelledError):
         load(checkpoint, place(checkpoint, Profile()), cancelled=cancelled)
     assert len(asked) == after + 1
+
+
+@pytest.mark.parametrize("precision", ["int4", "fp8", "bf16"])
+def test_several_threads_load_what_one_loads(tmp_path, precision):
+    config = random_config(n_routed_experts=16)
+    write_checkpoint(tmp_path, config, seed=3)
+    checkpoint = Checkpoint.open(tmp_path)
+    placement = place(checkpoint, Profile(precision=precision))
+    reports: list[int] = []
+    for packer in (None, cpu_packer()):
+        alone, together = (
+            by_name(load(checkpoint, placement, packer=packer, threads=threads).parameters, tied=False)
+            for threads in (1, 5)
+        )
+        for name, one in alone.items():
+            parts = (
+                (one, together[name]) if isinstance(one, torch.Tensor) else (one.data, together[name].data)
+            )
+            assert torch.equal(parts[0].view(torch.uint8), parts[1].view(torch.uint8)), name
+    load(checkpoint, placement, lambda progress: reports.append(progress.done_bytes), threads=5)
+    assert reports == sorted(reports)
+    assert reports[-1] == sum(placed.nbytes for placed in placement.tensors.values())
+
+
+def test_threads_end_with_a_cancelled_or_failed_load(tmp_path):
+    values = write_checkpoint(tmp_path, random_config(n_routed_experts=16), seed=3)
+    checkpoint = Checkpoint.open(tmp_path)
+    placement = place(checkpoint, Profile(precision="int4"))
+    calls = iter(range(10_000))
+    with pytest.raises(LoadCancelledError):
+        load(checkpoint, placement, cancelled=lambda: next(calls) > 40, threads=4)
+    name = next(name for name in values if ".experts.9." in name)
+    values[name][0, 0] = float("nan")
+    write_tensors(tmp_path, values)
+    checkpoint = Checkpoint.open(tmp_path)
+    with pytest.raises(CheckpointError, match=name):
+        load(checkpoint, placement, threads=4)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("convert")]
 
 
 def test_loaded_weights_are_memory_of_their_own(tmp_path):
