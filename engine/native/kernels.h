@@ -12,6 +12,8 @@ namespace dsv {
 
 enum class Format : int { bf16 = 0, fp8 = 1, int8 = 2, int4 = 3 };
 
+constexpr bool has_integer_codes(Format format) { return format == Format::int8 || format == Format::int4; }
+
 // A matrix (rows, cols) in panels of 16 rows, one after another. Rows are padded with zeros.
 //
 // bf16: for each pair of columns (k, k + 1) sixteen pairs (row 16 p + lane, k), (row 16 p + lane, k + 1), an odd last column

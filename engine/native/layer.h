@@ -105,7 +105,8 @@ std::vector<float*> row_pointers(float* base, std::size_t stride, int count);
 class Inputs {
  public:
   Inputs() = default;
-  Inputs(const Engine& engine, const float* const* x, int num_rows, const Panels& w);
+  // `in_job`: the calling thread prepares them alone, since it is one of the pool's at work.
+  Inputs(const Engine& engine, const float* const* x, int num_rows, const Panels& w, bool in_job = false);
   bool serves(const Panels& w) const;
   // panels [first, last) of w; see Kernels::matmul
   void multiply(const Panels& w, int first, int last, float* const* out, bool accumulate) const;
@@ -120,7 +121,7 @@ class Inputs {
   std::size_t rest_ = 0;                // where the rows of what the first integers leave begin; 0: there are none
 };
 
-// Kernels::matmul, as exact as the engine is.
+// Kernels::matmul within a job, as exact as the engine is.
 void matmul(const Engine& engine, const float* const* x, int num_x, const Panels& w, int first, int last, float* const* out,
             bool accumulate);
 

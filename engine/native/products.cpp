@@ -11,12 +11,12 @@ std::vector<float*> row_pointers(float* base, std::size_t stride, int count) {
   return rows;
 }
 
-Inputs::Inputs(const Engine& engine, const float* const* x, int num_rows, const Panels& w)
+Inputs::Inputs(const Engine& engine, const float* const* x, int num_rows, const Panels& w, bool in_job)
     : kernels_(&engine.kernels), x_(x), num_rows_(num_rows), like_(w) {
   const std::size_t bytes = kernels_->prepared_bytes(num_rows, w);
   if (bytes == 0) return;
   const std::size_t room = bytes * static_cast<std::size_t>((num_rows + 15) / 16 * 16);
-  if (engine.exact && (w.format == Format::int8 || w.format == Format::int4)) rest_ = room;
+  if (engine.exact && has_integer_codes(w.format)) rest_ = room;
   prepared_.resize(room + rest_);
   const auto one = [&](int row, int) {
     std::uint8_t* to = prepared_.data() + bytes * static_cast<std::size_t>(row);
@@ -25,7 +25,7 @@ Inputs::Inputs(const Engine& engine, const float* const* x, int num_rows, const 
     kernels_->prepare(x[row], num_rows, w, to, rest.data());
     kernels_->prepare(rest.data(), num_rows, w, to + rest_, nullptr);
   };
-  if (num_rows <= 4)  // not worth a job
+  if (in_job || num_rows <= 4)  // few are not worth a job
     for (int row = 0; row < num_rows; ++row) one(row, 0);
   else
     engine.pool.run(num_rows, one);
@@ -47,14 +47,8 @@ void Inputs::multiply(const Panels& w, int first, int last, float* const* out, b
 
 void matmul(const Engine& engine, const float* const* x, int num_x, const Panels& w, int first, int last, float* const* out,
             bool accumulate) {
-  engine.kernels.matmul(x, num_x, w, first, last, out, accumulate);
-  if (!engine.exact || engine.kernels.prepared_bytes(num_x, w) == 0 || w.format == Format::bf16 || w.format == Format::fp8)
-    return;
-  std::vector<float> rest(static_cast<std::size_t>(w.cols) * static_cast<std::size_t>(num_x));
-  const auto rows = row_pointers(rest.data(), static_cast<std::size_t>(w.cols), num_x);
-  std::vector<std::uint8_t> unused(engine.kernels.prepared_bytes(num_x, w));
-  for (int m = 0; m < num_x; ++m) engine.kernels.prepare(x[m], num_x, w, unused.data(), rows[static_cast<std::size_t>(m)]);
-  engine.kernels.matmul(rows.data(), num_x, w, first, last, out, true);
+  if (!engine.exact) return engine.kernels.matmul(x, num_x, w, first, last, out, accumulate);
+  Inputs(engine, x, num_x, w, true).multiply(w, first, last, out, accumulate);
 }
 
 void multiply(const Engine& engine, const float* const* x, int num_rows, const std::vector<Product>& products) {

@@ -1,9 +1,7 @@
 // The products as the table has them, where the processor has no tiles. Included by an instruction set's file, inside its
 // anonymous namespace, after integer_products.h.
 
-inline bool has_integer_codes(const Panels& w) { return w.format == Format::int8 || w.format == Format::int4; }
-
-std::size_t prepared_bytes(int, const Panels& w) { return has_integer_codes(w) ? IntegerRow(w).bytes() : 0; }
+std::size_t prepared_bytes(int, const Panels& w) { return has_integer_codes(w.format) ? IntegerRow(w).bytes() : 0; }
 
 void prepare(const float* x, int, const Panels& w, std::uint8_t* row, float* rest) { prepare_integers(x, w, row, rest); }
 

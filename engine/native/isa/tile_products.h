@@ -47,7 +47,7 @@ struct TileRow {
   std::size_t block_bytes;  // of one block and part
 
   explicit TileRow(const Panels& w)
-      : integers(has_integer_codes(w)), cols(w.cols), group(w.group > 0 ? w.group : w.cols),
+      : integers(has_integer_codes(w.format)), cols(w.cols), group(w.group > 0 ? w.group : w.cols),
         groups((cols + group - 1) / group),
         block_bytes((static_cast<std::size_t>(group) * (integers ? 1 : 2) + 63) / 64 * 64) {}
   std::size_t part_bytes() const { return block_bytes * static_cast<std::size_t>(groups); }
@@ -376,14 +376,14 @@ void multiply_tiles(const std::uint8_t* x, int num_x, const Panels& w, int first
 
 // The products as the table has them. Few rows of integer codes go through pairs, which gives the same numbers.
 
-inline bool through_tiles(int num_x, const Panels& w) { return !has_integer_codes(w) || num_x >= DSV_TILES_FROM; }
+inline bool through_tiles(int num_x, const Panels& w) { return !has_integer_codes(w.format) || num_x >= DSV_TILES_FROM; }
 
 std::size_t tile_prepared_bytes(int num_x, const Panels& w) {
   return through_tiles(num_x, w) ? TileRow(w).bytes() : prepared_bytes(num_x, w);
 }
 
 void tile_prepare(const float* x, int num_x, const Panels& w, std::uint8_t* row, float* rest) {
-  if (!has_integer_codes(w)) return prepare_tile_halves(x, w, row);
+  if (!has_integer_codes(w.format)) return prepare_tile_halves(x, w, row);
   return through_tiles(num_x, w) ? prepare_tile_integers(x, w, row, rest) : prepare_integers(x, w, row, rest);
 }
 
