@@ -16,13 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from engine.convert.crew import crew, work_through
 from engine.convert.plan import ConversionPlan, Item, Shard, config_of
 from engine.convert.record import RECORD, FinishedShard, Record, read_record, write_record
 from engine.convert.shard_file import TEMPORARY, ShardFile, sha256, sync_folder, write_whole
 from engine.convert.worker import converted
 from engine.errors import ConversionError, LoadCancelledError
 from engine.events import LoadProgress
+from engine.weights.crew import crew, work_through
 from engine.weights.json_fields import read_json_object
 from engine.weights.safetensors_file import SafetensorsFiles
 from engine.weights.shards import INDEX

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 
-from engine.convert.crew import crew, work_through
 from engine.convert.plan import described_format
 from engine.convert.record import RECORD, read_record
 from engine.convert.run import Cancelled, OnProgress
@@ -26,6 +25,7 @@ from engine.hardware import probe_cpu
 from engine.quant.matrix import Matrix
 from engine.quant.widen import widen_rows
 from engine.weights.checkpoint import Checkpoint
+from engine.weights.crew import crew, work_through
 from engine.weights.names import TensorSpec
 from engine.weights.safetensors_file import SafetensorsFiles
 from engine.weights.stored import stored_matrix

@@ -8,6 +8,7 @@ sent in its format: the peak of RAM is then the largest matrix and the buffer th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -27,13 +28,13 @@ from engine.quant.formats import CPU, convert_into, empty, empty_stack
 from engine.quant.matrix import Matrix, MatrixStack
 from engine.quant.packing import HeadShape, Packer, empty_packed
 from engine.weights.checkpoint import Checkpoint
+from engine.weights.crew import crew, work_through
 from engine.weights.keeping import Part, bytes_to_read, head_shape, held_bytes, packed_parts
 from engine.weights.names import EMBEDDING, HEAD, NORM, layer_prefix
 from engine.weights.placement import Placement
 from engine.weights.safetensors_file import SafetensorsFiles
 from engine.weights.stored import damaged, stored_matrix
 from engine.weights.uplink import Uplink
-from engine.weights.workers import Workers
 
 _PROGRESS_BYTES = 16 << 20  # an event per 16 MiB: often enough for a bar, too seldom to cost anything
 
@@ -67,9 +68,17 @@ def load(
     with checkpoint.open_files() as files, ExitStack() as stack:
         for uplink in uplinks.values():
             stack.enter_context(closing(uplink))
-        workers = stack.enter_context(Workers(threads))
         parameters = _Loader(
-            checkpoint, placement, files, on_progress, cancelled, packer, kept or {}, uplinks, workers
+            checkpoint,
+            placement,
+            files,
+            on_progress,
+            cancelled,
+            packer,
+            kept or {},
+            uplinks,
+            threads,
+            stack.enter_context(crew(threads)),
         ).model()
     return LoadedWeights(parameters, held_bytes(parameters))
 
@@ -85,9 +94,11 @@ class _Loader:
         packer: Packer | None,
         kept: Mapping[str, Part],
         uplinks: Mapping[str, Uplink],
-        workers: Workers,
+        num_threads: int,
+        threads: ThreadPoolExecutor,
     ) -> None:
-        self._workers = workers
+        self._num_threads = num_threads
+        self._threads = threads
         self._packer = packer
         self._kept = kept
         self._uplinks = uplinks
@@ -199,7 +210,7 @@ class _Loader:
         device = CPU if uplink is None else uplink.device
         stack = empty_stack(placed.format, len(names), rows, columns, self._block, placed.group, device)
         if uplink is None:
-            self._convert(names, lambda index: self._fill(stack[index], names[index]))
+            self._convert(lambda index: self._fill(stack[index], names[index]), len(names))
             return stack
         buffer = self._rows_of(part)
         for index, name in enumerate(names):  # the link to a device is one
@@ -213,13 +224,13 @@ class _Loader:
         packer = self._packer
         assert packer is not None
         buffers: SimpleQueue[Matrix] = SimpleQueue()
-        for _ in range(min(self._workers.count, len(names))):
+        for _ in range(min(self._num_threads, len(names))):
             buffers.put(self._rows_of(part))
         first = buffers.get()
         stack = empty_packed(packer, len(names), first, heads)
         buffers.put(first)
 
-        def pack(index: int) -> None:
+        def pack(index: int) -> str:
             buffer = buffers.get()
             try:
                 self._fill(buffer, names[index])
@@ -229,13 +240,20 @@ class _Loader:
                     packer.pack_heads(buffer, heads, stack[index].data)
             finally:
                 buffers.put(buffer)
+            return names[index]
 
-        self._convert(names, pack)
+        self._convert(pack, len(names))
         return stack
 
-    def _convert(self, names: list[str], work: Callable[[int], None]) -> None:
-        for index in self._workers.each(range(len(names)), work):
-            self._count(names[index])
+    def _convert(self, work: Callable[[int], str], count: int) -> None:
+        """`work` on 0 to `count` - 1; it returns the tensor's name. Alone, the caller's thread does it."""
+        if self._num_threads == 1:
+            for index in range(count):
+                self._count(work(index))
+            return
+        with closing(work_through(self._threads, work, range(count), lambda: False)) as finished:
+            for name in finished:
+                self._count(name)
 
     def _rows_of(self, part: str) -> Matrix:
         """An empty matrix of a part's shape and format, in rows."""
@@ -247,15 +265,16 @@ class _Loader:
     def _block(self) -> tuple[int, int]:
         return self._config.weight_block_size or (128, 128)  # counts for FP8 only
 
-    def _fill(self, target: Matrix, name: str) -> None:
+    def _fill(self, target: Matrix, name: str) -> str:
         """Convert the stored tensor into `target`: a copy, a rounding, or new scales. Tile by tile, see `convert_into`.
-        Several threads at once may."""
+        Several threads at once may. Returns the name."""
         self._check_cancelled()
         stored = stored_matrix(self._checkpoint, self._files, name)
         try:
             convert_into(target, stored, self._placement.tensors[name].fit or "hqq")
         except ValueError as error:
             raise damaged(self._checkpoint, name, str(error)) from error
+        return name
 
     def _check_cancelled(self) -> None:
         if self._cancelled():
